@@ -1,0 +1,34 @@
+"""From data files to batches: tokenizers, documents, token files, corpora, pieces.
+
+`eyas.data.batches` is the module; the function of that name is imported from it.
+"""
+
+from eyas.data.batches import Batch, BatchConfig, Cursor, one_pass, steps_per_epoch
+from eyas.data.corpus import Corpus, Summary, load_corpus, select, split_share, summarize
+from eyas.data.documents import Document, Span, read_documents
+from eyas.data.preview import colored
+from eyas.data.template import Mask, Message
+from eyas.data.tokenizer import Tokenizer, decode, tokenizer_for
+
+__all__ = [
+    "Batch",
+    "BatchConfig",
+    "Corpus",
+    "Cursor",
+    "Document",
+    "Mask",
+    "Message",
+    "Span",
+    "Summary",
+    "Tokenizer",
+    "colored",
+    "decode",
+    "load_corpus",
+    "one_pass",
+    "read_documents",
+    "select",
+    "split_share",
+    "steps_per_epoch",
+    "summarize",
+    "tokenizer_for",
+]

@@ -1,0 +1,140 @@
+"""From text to token ids and from ids to bytes. Token 0 ends a document in every vocabulary."""
+
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Protocol, runtime_checkable
+
+from eyas.config import did_you_mean
+from eyas.data.huggingface import HuggingFace
+from eyas.data.world import WORLD_VOCAB_SIZE, World, open_world
+from eyas.errors import UserError
+
+# A vocabulary is padded to a round number of rows; more unused rows than this mean another one.
+_UNUSED_ROWS = 512
+_FILES = ("rwkv_vocab*.txt", "tokenizer.json", "20B_tokenizer.json")
+
+
+@runtime_checkable
+class Tokenizer(Protocol):
+    """What every tokenizer offers; read-only."""
+
+    @property
+    def name(self) -> str:
+        """`world`, `world-file`, `bytes`, `world-bytes` or `hf`."""
+
+    @property
+    def vocab_size(self) -> int:
+        """One more than the highest id; the world vocabulary counts 65536, as its models do."""
+
+    def encode(self, text: str) -> list[int]:
+        """The tokens of a text without surrogates. Nothing is put before or after them."""
+
+    def token_bytes(self, token: int) -> bytes:
+        """The bytes that a token stands for, possibly cut characters; b"" for 0 and unused ids."""
+
+
+class Bytes:
+    """The UTF-8 bytes themselves. NUL cannot be written: 0 ends a document."""
+
+    name = "bytes"
+    vocab_size = 256
+
+    def encode(self, text: str) -> list[int]:
+        return list(text.encode())
+
+    def token_bytes(self, token: int) -> bytes:
+        return bytes([token]) if 0 < token < 256 else b""
+
+
+class WorldBytes:
+    """Bytes in the World numbering: byte + 1, so that 0 is free to end a document."""
+
+    name = "world-bytes"
+    vocab_size = 257
+
+    def encode(self, text: str) -> list[int]:
+        return [byte + 1 for byte in text.encode()]
+
+    def token_bytes(self, token: int) -> bytes:
+        return bytes([token - 1]) if 0 < token < 257 else b""
+
+
+_NAMED: dict[str, Callable[[], Tokenizer]] = {
+    "world": World,
+    "bytes": Bytes,
+    "world-bytes": WorldBytes,
+}
+_BY_SIZE = {WORLD_VOCAB_SIZE: "world", 257: "world-bytes", 256: "bytes"}
+
+
+def decode(tokenizer: Tokenizer, tokens: Iterable[int]) -> str:
+    """The text of some tokens; bytes that are no UTF-8 become U+FFFD."""
+    return b"".join(tokenizer.token_bytes(token) for token in tokens).decode(errors="replace")
+
+
+def tokenizer_for(vocab_size: int, model: Path | None, given: Path | str | None) -> Tokenizer:
+    """The tokenizer of a model with `vocab_size` rows.
+
+    `given`, a name or a file, wins. Else the vocabulary file beside the model whose ids fit its
+    rows, else the one that goes by the number of rows.
+    Raises UserError where that leaves none, and for files that cannot be read.
+    """
+    if given is not None:
+        return _given(given)
+    beside = _files_beside(model)
+    for path in beside:
+        tokenizer = _open(path)
+        if 0 <= vocab_size - _used_rows(tokenizer) < _UNUSED_ROWS:
+            return tokenizer
+    name = _BY_SIZE.get(vocab_size)
+    if name is None:
+        raise UserError(_nothing_fits(vocab_size, beside))
+    return _NAMED[name]()
+
+
+def _given(given: Path | str) -> Tokenizer:
+    if str(given) in _NAMED:
+        return _NAMED[str(given)]()
+    path = Path(given)
+    if not path.exists():
+        raise UserError(
+            f"tokenizer {str(given)!r}: is not a file and not one of {', '.join(_NAMED)}"
+            f"{did_you_mean(str(given), _NAMED)}"
+        )
+    return _open(path)
+
+
+def _open(path: Path) -> Tokenizer:
+    if path.suffix.lower() == ".json":
+        return HuggingFace(path)
+    if path.suffix.lower() == ".txt":
+        return open_world(path)
+    raise UserError(
+        f"{path}: is no tokenizer; give a World vocabulary (.txt), a tokenizer.json or "
+        f"one of the names {', '.join(_NAMED)}"
+    )
+
+
+def _files_beside(model: Path | None) -> list[Path]:
+    if model is None:
+        return []
+    folder = model if model.is_dir() else model.parent
+    return [path for pattern in _FILES for path in sorted(folder.glob(pattern))]
+
+
+def _used_rows(tokenizer: Tokenizer) -> int:
+    """One more than the highest id that stands for something."""
+    used = tokenizer.vocab_size
+    while used > 1 and not tokenizer.token_bytes(used - 1):
+        used -= 1
+    return used
+
+
+def _nothing_fits(vocab_size: int, beside: list[Path]) -> str:
+    known = " (the size of the old 20B vocabulary)" if vocab_size == 50277 else ""
+    files = f"; {', '.join(path.name for path in beside)} beside it does not fit" if beside else ""
+    return (
+        f"the model's vocabulary has {vocab_size} tokens{known}, and no tokenizer is known for it"
+        f"{files}; give --tokenizer FILE (World vocabulary .txt or tokenizer.json) or "
+        f"--tokenizer {'|'.join(_NAMED)}"
+    )

@@ -1,0 +1,174 @@
+"""Reading a checkpoint: safely, memory-mapped, whatever it is wrapped in; and saying what it is."""
+
+import pickle
+import re
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor
+
+from eyas.errors import UserError
+from eyas.models import rwkv5, rwkv6, rwkv7
+from eyas.models.model import Model, Shape, Sizes
+from eyas.wkv import Backend, chunked
+
+VERSIONS = (rwkv5, rwkv6, rwkv7)
+
+_WRAPPERS = ("state_dict", "model", "module", "model_state_dict")
+_PREFIX = re.compile(r"^(_forward_module\.|_orig_mod\.|module\.|model\.)+")
+
+
+def load(path: str | Path, backend: Backend = chunked, dtype: torch.dtype = torch.float32) -> Model:
+    """The model in a `.pth` or `.safetensors` file, its version and shape read from the weights.
+
+    Weights stay as they are stored and mapped into memory; `dtype` is that of the activations.
+
+    Raises:
+        UserError: not a checkpoint, a version that is not supported, or tensors that are
+            missing, unexpected or of the wrong shape; all of them named.
+    """
+    tensors = read_tensors(path)
+    model = empty_model(shape_of(tensors, path), backend)
+    check_tensors(model, tensors, path)
+    model.load_state_dict(tensors, strict=True, assign=True)
+    model.dtype = dtype
+    return model.requires_grad_(False).eval()
+
+
+def empty_model(shape: Shape, backend: Backend = chunked) -> Model:
+    """A model of that shape whose weights have no storage yet."""
+    version = next(v for v in VERSIONS if shape.version == v.NAME)
+    with torch.device("meta"):
+        return version.build(shape, backend)
+
+
+def create(shape: Shape, seed: int, backend: Backend = chunked) -> Model:
+    """A model of that shape with the initial values for training from nothing."""
+    model = empty_model(shape, backend).to_empty(device="cpu")
+    version = next(v for v in VERSIONS if shape.version == v.NAME)
+    version.initialize(model, torch.Generator().manual_seed(seed))
+    return model
+
+
+def read_tensors(path: str | Path) -> dict[str, Tensor]:
+    """The tensors of a checkpoint by their official keys, memory-mapped where the file allows."""
+    path = Path(path)
+    if path.is_dir():
+        raise UserError(f"{path} is a folder, not a model: name the .pth or .safetensors in it")
+    if not path.exists():
+        raise UserError(f"{path}: no such file; give the path of a base model (.pth, .safetensors)")
+    content = _read_safetensors(path) if path.suffix == ".safetensors" else _read_pickle(path)
+    return _unwrap(content, path)
+
+
+def _read_safetensors(path: Path) -> Mapping[str, object]:
+    try:
+        return load_file(path)
+    except SafetensorError as error:
+        raise UserError(f"{path}: {_damage(path, '.safetensors')} ({error})") from error
+
+
+def _read_pickle(path: Path) -> object:
+    with path.open("rb") as file:
+        zipped = file.read(4) == b"PK\x03\x04"
+    try:
+        return torch.load(path, map_location="cpu", mmap=zipped, weights_only=True)
+    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError) as error:
+        raise UserError(f"{path}: {_damage(path, '.pth')}") from error
+
+
+def _damage(path: Path, kind: str) -> str:
+    """What a file that cannot be read seems to be."""
+    with path.open("rb") as file:
+        head = file.read(512)
+    if not head:
+        return "the file is empty; download it again"
+    if head.lstrip()[:1] == b"<":
+        return "this is an HTML page, not a checkpoint; download the file itself, not its page"
+    if head.startswith(b"version https://git-lfs"):
+        return "this is a Git LFS pointer, not a checkpoint; fetch the file itself (git lfs pull)"
+    if head.startswith(b"PK\x03\x04") or kind == ".safetensors":
+        size = path.stat().st_size
+        return f"the {kind} file is damaged or cut short ({size:,} bytes); download it again"
+    return f"this is not a PyTorch checkpoint; give a {kind} file with a model's weights"
+
+
+def _unwrap(content: object, path: Path) -> dict[str, Tensor]:
+    for key in _WRAPPERS:
+        if isinstance(content, Mapping) and isinstance(content.get(key), Mapping):
+            content = content[key]
+    if not isinstance(content, Mapping):
+        raise UserError(f"{path}: holds a {type(content).__name__}, not a model's weights by name")
+    return {_PREFIX.sub("", str(k)): v for k, v in content.items() if isinstance(v, Tensor)}
+
+
+def shape_of(tensors: Mapping[str, Tensor], path: str | Path) -> Shape:
+    """Version and dimensions of the model whose tensors these are."""
+    sizes: Sizes = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
+    if foreign := _foreign(sizes):
+        raise UserError(f"{path}: {foreign}; eyas trains RWKV-5.2, RWKV-6 and RWKV-7 models")
+    version = next((v for v in VERSIONS if v.matches(sizes)), None)
+    if version is None:
+        raise UserError(f"{path}: {_what_is_it(sizes)}; give the .pth of an RWKV base model")
+    try:
+        return version.shape_of(sizes)
+    except (KeyError, IndexError, ValueError) as error:
+        raise UserError(
+            f"{path}: this is an {version.NAME} model without a usable {error}; "
+            "the file is incomplete, download it again"
+        ) from error
+
+
+def _foreign(sizes: Sizes) -> str | None:
+    """The RWKV version of a model that is recognized but not supported."""
+
+    def has(part: str) -> bool:
+        return any(part in name for name in sizes)
+
+    if has("rosa"):
+        return "this is an RWKV-8 (ROSA) model, which is not supported yet"
+    if has("att.r_k") and has("ffn.s_emb"):
+        return "this is an RWKV-7a model (DeepEmbed), which is not supported yet"
+    if has("qkv."):
+        return "this is an RWKV-7b model, which is not supported yet"
+    if has("att.time_mix_k") and not rwkv5.matches(sizes):
+        if has("att.time_first") and not has("att.ln_x"):
+            return "this is an RWKV-4 model, which is not supported"
+        if has("att.ln_x"):
+            minor = "5.1" if has("att.gate") else "5.0"
+            return f"this is an RWKV-{minor} model, which is not supported"
+    return None
+
+
+def _what_is_it(sizes: Sizes) -> str:
+    if any(name.endswith(("lora_A", "lora_B", ".bone", ".disha")) for name in sizes):
+        return "this is an adapter, not a model"
+    if sizes and all(name.endswith("time_state") for name in sizes):
+        return "this is a state file, not a model"
+    some = ", ".join(list(sizes)[:3]) or "no tensors"
+    return f"no RWKV model (it holds {some}{', …' if len(sizes) > 3 else ''})"
+
+
+def check_tensors(model: Model, tensors: Mapping[str, Tensor], path: str | Path) -> None:
+    """Raises a UserError that names every tensor that does not fit the model."""
+    expected = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
+    missing = [name for name in expected if name not in tensors]
+    unexpected = [name for name in tensors if name not in expected]
+    misshapen = [
+        f"{name} is {list(tensors[name].shape)} and not {list(shape)}"
+        for name, shape in expected.items()
+        if name in tensors and tuple(tensors[name].shape) != shape
+    ]
+    integers = [n for n in expected if n in tensors and not tensors[n].is_floating_point()]
+    kinds = {
+        "missing": missing,
+        "unexpected": unexpected,
+        "wrong shape": misshapen,
+        "not floating-point": integers,
+    }
+    if any(kinds.values()):
+        what = "; ".join(f"{kind}: {', '.join(names)}" for kind, names in kinds.items() if names)
+        raise UserError(f"{path}: does not fit {model.shape}: {what}")

@@ -1,0 +1,91 @@
+"""Layers that every version shares: linear, norms, token shift."""
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.autograd.function import FunctionCtx
+from torch.nn import functional as F
+
+_GROUP_NORM_EPS = 64e-5
+
+
+class Linear(nn.Module):
+    """y = x W^T without bias; the weight [out, in] may be stored narrower than x is computed.
+
+    A frozen weight is cast when it is used and cast again in the backward, so that no copy of it
+    in the computing type outlives the product.
+    """
+
+    def __init__(self, in_features: int, out_features: int) -> None:
+        super().__init__()
+        self.in_features, self.out_features = in_features, out_features
+        self.weight = nn.Parameter(torch.empty(out_features, in_features))
+
+    def forward(self, x: Float[Tensor, "... I"]) -> Float[Tensor, "... O"]:
+        if self.weight.requires_grad or self.weight.dtype == x.dtype:
+            return F.linear(x, self.weight.to(x.dtype))
+        out: Tensor = _FrozenLinear.apply(x, self.weight)
+        return out
+
+    def dense_weight(self) -> Float[Tensor, "O I"]:
+        """The weight as this layer uses it."""
+        return self.weight.detach()
+
+
+class _FrozenLinear(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: FunctionCtx, x: Tensor, weight: Tensor) -> Tensor:
+        ctx.save_for_backward(weight)
+        return F.linear(x, weight.to(x.dtype))
+
+    @staticmethod
+    def backward(ctx: FunctionCtx, grad: Tensor) -> tuple[Tensor, None]:  # type: ignore[override]
+        (weight,) = ctx.saved_tensors  # type: ignore[attr-defined]
+        return grad @ weight.to(grad.dtype), None
+
+
+class LayerNorm(nn.Module):
+    """LayerNorm over the last dimension C, computed in x's type."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(width))
+        self.bias = nn.Parameter(torch.zeros(width))
+
+    def forward(self, x: Float[Tensor, "... C"]) -> Float[Tensor, "... C"]:
+        return F.layer_norm(x, self.weight.shape, self.weight.to(x.dtype), self.bias.to(x.dtype))
+
+
+class GroupNorm(nn.Module):
+    """The norm of the wkv output, each head by itself.
+
+    eps is 64e-5 in every version. RWKV-5 writes GroupNorm(y / 8) with eps 1e-5, which is the
+    same function: (y / 8) / sqrt(var / 64 + 1e-5) = y / sqrt(var + 64e-5).
+    """
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(width))
+        self.bias = nn.Parameter(torch.zeros(width))
+
+    def forward(self, y: Float[Tensor, "B T H N"]) -> Float[Tensor, "B T C"]:
+        rows = y.flatten(0, 1).flatten(1)
+        weight, bias = self.weight.to(y.dtype), self.bias.to(y.dtype)
+        normed = F.group_norm(rows, y.shape[2], weight, bias, _GROUP_NORM_EPS)
+        return normed.view(*y.shape[:2], -1)
+
+
+def token_shift(
+    x: Float[Tensor, "B T C"], last: Float[Tensor, "B C"]
+) -> tuple[Float[Tensor, "B T C"], Float[Tensor, "B C"]]:
+    """Each token's predecessor, `last` before the first; and the last token, for what follows."""
+    return torch.cat((last[:, None].to(x), x[:, :-1]), dim=1), x[:, -1]
+
+
+def vector(width: int) -> nn.Parameter:
+    """A parameter for each channel, [1, 1, C] as the checkpoints have it."""
+    return nn.Parameter(torch.empty(1, 1, width))
+
+
+def split_heads(x: Float[Tensor, "B T C"], num_heads: int) -> Float[Tensor, "B T H N"]:
+    return x.unflatten(-1, (num_heads, -1))

@@ -1,0 +1,118 @@
+"""RWKV-5.2 "Eagle" (x052).
+
+Time mix (Peng et al. 2024, "Eagle and Finch", section 4.1), x_* = x * m_* + shift(x) * (1 - m_*):
+
+    y = wkv6(r, log_decay = -exp(time_decay), k, v, bonus = time_faaaa)
+    out = (GroupNorm(y) * silu(gate)) W_output
+
+the RWKV-6 recurrence with a decay that does not depend on time.
+Channel mix: sigmoid(x_r W_receptance) * (relu(x_k W_key)^2 W_value).
+"""
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from eyas.models.initial import fill, initialize_frame
+from eyas.models.layers import GroupNorm, Linear, split_heads, token_shift, vector
+from eyas.models.model import Model, Shape, Sizes, frame_of
+from eyas.wkv import Backend
+
+NAME = "x052"
+
+
+def matches(sizes: Sizes) -> bool:
+    gated = any(name.endswith("att.time_mix_g") for name in sizes)
+    return gated and len(sizes.get("blocks.0.att.time_decay", ())) == 2
+
+
+def shape_of(sizes: Sizes) -> Shape:
+    """Every dimension, from the checkpoint's tensor sizes."""
+    return frame_of(sizes, NAME, num_heads=sizes["blocks.0.att.time_faaaa"][0], ranks={})
+
+
+def build(shape: Shape, backend: Backend) -> Model:
+    return Model(shape, lambda _: TimeMix(shape, backend), lambda _: ChannelMix(shape))
+
+
+class TimeMix(nn.Module):
+    """RWKV-5's replacement for attention."""
+
+    def __init__(self, shape: Shape, backend: Backend) -> None:
+        super().__init__()
+        width = shape.width
+        self.backend, self.num_heads = backend, shape.num_heads
+        for name in "kvrg":
+            setattr(self, f"time_mix_{name}", vector(width))
+        self.time_decay = nn.Parameter(torch.empty(shape.num_heads, shape.head_size))
+        self.time_faaaa = nn.Parameter(torch.empty(shape.num_heads, shape.head_size))
+        for name in ("receptance", "key", "value", "gate", "output"):
+            setattr(self, name, Linear(width, width))
+        self.ln_x = GroupNorm(width)
+
+    def forward(
+        self,
+        x: Float[Tensor, "B T C"],
+        last: Float[Tensor, "B C"],
+        state: Float[Tensor, "B H N N"],
+        first_value: Tensor | None,
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
+        previous, last = token_shift(x, last)
+        x_k, x_v, x_r, x_g = (
+            torch.lerp(previous, x, getattr(self, f"time_mix_{name}").to(x)) for name in "kvrg"
+        )
+        r, k, v = (
+            split_heads(part, self.num_heads)
+            for part in (self.receptance(x_r), self.key(x_k), self.value(x_v))
+        )
+        log_decay = -torch.exp(self.time_decay.to(state)).expand(r.shape)
+        y, state = self.backend.wkv6(r, log_decay, k, v, self.time_faaaa, state)
+        out = self.output(self.ln_x(y) * F.silu(self.gate(x_g)))
+        return out, last, state, first_value
+
+
+class ChannelMix(nn.Module):
+    """The feed-forward half of a block."""
+
+    def __init__(self, shape: Shape) -> None:
+        super().__init__()
+        self.time_mix_k, self.time_mix_r = vector(shape.width), vector(shape.width)
+        self.key = Linear(shape.width, shape.ffn_width)
+        self.receptance = Linear(shape.width, shape.width)
+        self.value = Linear(shape.ffn_width, shape.width)
+
+    def forward(
+        self, x: Float[Tensor, "B T C"], last: Float[Tensor, "B C"]
+    ) -> tuple[Float[Tensor, "B T C"], Float[Tensor, "B C"]]:
+        previous, last = token_shift(x, last)
+        x_k = torch.lerp(previous, x, self.time_mix_k.to(x))
+        x_r = torch.lerp(previous, x, self.time_mix_r.to(x))
+        value = self.value(torch.relu(self.key(x_k)) ** 2)
+        return torch.sigmoid(self.receptance(x_r)) * value, last
+
+
+@torch.no_grad()
+def initialize(model: Model, generator: torch.Generator) -> None:
+    """Initial values for training from nothing, as RWKV-LM's RWKV-5 has them; head at zero."""
+    shape = model.shape
+    initialize_frame(model, generator)
+    channel = torch.arange(shape.width) / shape.width
+    ramp = torch.arange(shape.width) / max(shape.width - 1, 1)
+    zigzag = ((torch.arange(shape.width) + 1) % 3 - 1) * 0.1
+    for layer, block in enumerate(model.layers()):
+        up, down = layer / max(shape.num_layers - 1, 1), 1 - layer / shape.num_layers
+        att, ffn = block.att, block.ffn
+        for name, power in {"k": 1, "v": 1, "r": 0.5, "g": 0.5}.items():
+            fill(getattr(att, f"time_mix_{name}"), channel ** (power * down))
+        att.time_mix_v.add_(0.3 * up)
+        fill(att.time_decay, -6 + 5 * ramp ** (0.7 + 1.3 * up))
+        fill(att.time_faaaa, up * (1 - ramp) + zigzag)
+        for name, gain in {"receptance": 1.0, "key": 0.1, "value": 1.0, "gate": 0.1}.items():
+            nn.init.orthogonal_(getattr(att, name).weight, gain=gain, generator=generator)
+        att.output.weight.zero_()
+        fill(ffn.time_mix_k, channel**down)
+        fill(ffn.time_mix_r, channel**down)
+        nn.init.orthogonal_(ffn.key.weight, generator=generator)
+        ffn.receptance.weight.zero_()
+        ffn.value.weight.zero_()

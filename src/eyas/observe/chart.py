@@ -1,0 +1,103 @@
+"""Curves: `loss.png` from the metrics of a run, and a small chart of text for the terminal."""
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from math import isfinite
+from pathlib import Path
+
+from eyas.files import atomic_path
+from eyas.observe.average import Average
+from eyas.observe.metrics import read_metrics
+
+Points = Sequence[tuple[int | float, int | float]]
+
+
+@dataclass(frozen=True)
+class Curve:
+    """One line of a picture: points (x, y), thin and faint, or with a mark at each."""
+
+    label: str
+    points: Points
+    faint: bool = False
+    marked: bool = False
+
+
+def loss_png(metrics_path: Path, out_path: Path) -> None:
+    """Draws the training loss, raw and smoothed, and the held-out loss over the steps."""
+    lines = [line for line in read_metrics(metrics_path) if line.get("loss") is not None]
+    training = [(line["step"], line["loss"]) for line in lines if line["event"] == "step"]
+    held_out = [(line["step"], line["loss"]) for line in lines if line["event"] == "validated"]
+    average = Average()
+    smoothed = [(step, average.update(loss)) for step, loss in training]
+    curves = [
+        Curve("training, each step", training, faint=True),
+        Curve("training, smoothed", smoothed),
+        Curve("held out", held_out, marked=True),
+    ]
+    draw([curve for curve in curves if curve.points], out_path, "loss (nats per token)")
+
+
+def draw(curves: Sequence[Curve], out_path: Path, y_label: str) -> None:
+    """Draws curves over optimizer steps as a PNG file, written atomically."""
+    # Imported here: it takes half a second. A figure of its own needs no global backend.
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(8, 5), layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.add_subplot(xlabel="optimizer steps", ylabel=y_label)
+    for curve in curves:
+        axes.plot(
+            [x for x, _ in curve.points],
+            [y for _, y in curve.points],
+            label=curve.label,
+            alpha=0.3 if curve.faint else 1.0,
+            linewidth=1.0 if curve.faint else 2.0,
+            marker="o" if curve.marked else None,
+        )
+    axes.grid(alpha=0.3)
+    if curves:
+        axes.legend()
+    with atomic_path(out_path) as temporary:
+        figure.savefig(temporary, format="png", dpi=120)
+
+
+def text_chart(points: Points, width: int = 60, height: int = 10) -> str:
+    """A curve of plain ASCII, `width` × `height` characters besides the numbers at its axes.
+
+    Each column shows the mean of the points that fall on it, or lies on the line between its
+    neighbors. Three characters tell three levels within a line: . low, - middle, ' high.
+    """
+    points = [(x, y) for x, y in points if isfinite(y)]
+    if not points:
+        return "(no points yet)"
+    left, right = min(x for x, _ in points), max(x for x, _ in points)
+    column = (width - 1) / (right - left) if right > left else 0.0
+    heights = _columns([(round((x - left) * column), y) for x, y in points])
+    low, high = min(heights.values()), max(heights.values())
+    level = (3 * height - 1) / (high - low) if high > low else 0.0
+    rows = [[" "] * width for _ in range(height)]
+    for x, y in heights.items():
+        up = round((y - low) * level)
+        rows[height - 1 - up // 3][x] = ".-'"[up % 3]
+    numbers = [f"{high:.4g}", *[""] * (height - 2), f"{low:.4g}"]
+    margin = max(map(len, numbers))
+    body = [f"{n:>{margin}} |{''.join(row).rstrip()}" for n, row in zip(numbers, rows, strict=True)]
+    ends = f"{left:g}" + f"{right:g}".rjust(width - len(f"{left:g}"))
+    return "\n".join([*body, " " * margin + " +" + "-" * width, " " * margin + "  " + ends])
+
+
+def _columns(points: list[tuple[int, int | float]]) -> dict[int, float]:
+    """Mean height of each column, and the line between where columns have no points."""
+    groups: dict[int, list[int | float]] = defaultdict(list)
+    for x, y in points:
+        groups[x].append(y)
+    known = {x: sum(ys) / len(ys) for x, ys in sorted(groups.items())}
+    between = {
+        x: known[a] + (known[b] - known[a]) * (x - a) / (b - a)
+        for a, b in pairwise(known)
+        for x in range(a + 1, b)
+    }
+    return known | between

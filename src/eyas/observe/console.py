@@ -1,0 +1,99 @@
+"""Progress of a run on the terminal, or as plain lines in a log file."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import timedelta
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn
+
+from eyas.observe.average import Average
+from eyas.observe.metrics import Sink
+from eyas.train.events import Event, Finished, Saved, Step, Validated
+
+_SHORTEST = 10.0  # seconds between two plain lines, at least
+_LONGEST = 300.0  # and at most, however many steps are left
+
+
+@contextmanager
+def console(total_steps: int, terminal: Console | None = None) -> Iterator[Sink]:
+    """A sink that shows a run of `total_steps`: a moving bar on a terminal, else plain lines.
+
+    Held-out losses, checkpoints and the end are lines of their own on both.
+    """
+    terminal = terminal or Console()
+    state = _State(total_steps)
+
+    def say(text: str) -> None:
+        terminal.print(text, markup=False, highlight=False, soft_wrap=True)
+
+    if not terminal.is_terminal or terminal.is_dumb_terminal:
+        yield lambda event: _plain(event, state, say)
+        return
+    columns = TextColumn("{task.description}", markup=False), BarColumn(bar_width=None)
+    with Progress(*columns, console=terminal, expand=True) as progress:
+        bar = progress.add_task("", total=total_steps)
+
+        def sink(event: Event) -> None:
+            if isinstance(event, Step):
+                progress.update(bar, completed=event.step, description=state.take(event))
+            else:
+                say(state.tell(event))
+
+        yield sink
+
+
+@dataclass
+class _State:
+    """What the texts need of the events before."""
+
+    total_steps: int
+    loss: Average = field(default_factory=Average)
+    seconds: Average = field(default_factory=Average)
+    tokens: Average = field(default_factory=Average)
+    lowest: float = float("inf")
+    elapsed: float = 0.0
+    said_at: float = -_LONGEST
+    said_step: int = 0
+
+    def take(self, step: Step) -> str:
+        """One line about a step; the smoothed loss stands in parentheses."""
+        self.elapsed += step.seconds
+        seconds = self.seconds.update(step.seconds)
+        speed = self.tokens.update(float(step.tokens)) / max(seconds, 1e-9)
+        left = timedelta(seconds=round(seconds * max(self.total_steps - step.step, 0)))
+        return (
+            f"{step.step}/{self.total_steps}  "
+            f"loss {step.loss:.3f} ({self.loss.update(step.loss):.3f})  "
+            f"lr {step.learning_rate:.1e}  {speed:,.0f} tok/s  {left} left  "
+            f"{step.peak_bytes / 2**30:.1f} GiB"
+        )
+
+    def tell(self, event: Validated | Saved | Finished) -> str:
+        """One line about what is not a step."""
+        if isinstance(event, Saved):
+            return f"step {event.step}: saved {event.path}"
+        if isinstance(event, Finished):
+            return f"step {event.step}: {event.reason}"
+        mark = ", the lowest so far" if event.loss < self.lowest else ""
+        self.lowest = min(self.lowest, event.loss)
+        return f"step {event.step}: held-out loss {event.loss:.4f}{mark}"
+
+    def due(self, step: Step) -> bool:
+        """Whether a plain line about this step should come: not too often, nor too seldom."""
+        waited = self.elapsed - self.said_at
+        percent = step.step - self.said_step >= self.total_steps / 100
+        if step.step < self.total_steps and waited < (_SHORTEST if percent else _LONGEST):
+            return False
+        self.said_at, self.said_step = self.elapsed, step.step
+        return True
+
+
+def _plain(event: Event, state: _State, say: Callable[[str], None]) -> None:
+    if not isinstance(event, Step):
+        say(state.tell(event))
+        return
+    line = state.take(event)
+    if state.due(event):
+        say(f"step {line}")

@@ -1,0 +1,70 @@
+"""`metrics.jsonl`: a line for every event of a run, for plots, dashboards and other programs."""
+
+import json
+import math
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import fields
+from pathlib import Path
+from typing import Any, TextIO, cast
+
+from eyas.errors import UserError
+from eyas.files import write_bytes
+from eyas.train.events import Event
+
+Sink = Callable[[Event], None]
+
+
+@contextmanager
+def open_metrics(path: Path, resume_step: int = 0) -> Iterator[Sink]:
+    """A sink that appends each event to `path`, where other programs see it at once.
+
+    A run that goes on from `resume_step` first drops, atomically, what an earlier one had
+    written beyond that step, so that each step stands there once; 0 begins the file anew.
+    """
+    written = read_metrics(path) if resume_step > 0 else []
+    kept = [_text(line) for line in written if line["step"] <= resume_step]
+    write_bytes(path, "".join(kept).encode())
+    with open(path, "a", buffering=1, encoding="utf-8", newline="\n") as file:
+        yield lambda event: _append(file, event)
+
+
+def read_metrics(path: Path) -> list[dict[str, Any]]:
+    """The lines of a `metrics.jsonl`, each with `event`, `time` [unix seconds] and `step`.
+
+    Nothing where there is no file. A last line that was cut off, as by a power cut, is left out;
+    any other that is not JSON is a UserError with its number.
+    """
+    if not path.exists():
+        return []
+    lines = path.read_text(encoding="utf-8", errors="replace").split("\n")[:-1]
+    return [_parse(line, f"{path}:{number}") for number, line in enumerate(lines, 1)]
+
+
+def _parse(line: str, place: str) -> dict[str, Any]:
+    try:
+        values = json.loads(line)
+    except ValueError:
+        values = None
+    known = isinstance(values, dict) and "event" in values and type(values.get("step")) is int
+    if not known:
+        raise UserError(f"{place}: not a line of metrics; remove that line")
+    return cast(dict[str, Any], values)
+
+
+def _append(file: TextIO, event: Event) -> None:
+    values = {field.name: _plain(getattr(event, field.name)) for field in fields(event)}
+    name = type(event).__name__.lower()
+    file.write(_text({"event": name, "time": round(time.time(), 3), **values}))
+
+
+def _text(line: dict[str, Any]) -> str:
+    return json.dumps(line, ensure_ascii=False) + "\n"
+
+
+def _plain(value: object) -> object:
+    """JSON has no NaN and no infinity: they are null."""
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return str(value) if isinstance(value, Path) else value

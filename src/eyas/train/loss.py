@@ -1,0 +1,92 @@
+"""Cross-entropy over the trained positions, without ever holding the logits of all of them.
+
+For hidden rows h_i, head weight W and targets t_i:
+
+    z_i = W h_i        loss = sum_i [logsumexp(z_i) - z_i[t_i]]  +  l2 / 2 sum_i max(z_i)^2
+
+The second term keeps the largest logit from drifting (RWKV-LM's L2Wrap); it takes part in the
+gradient and not in the loss that is reported. The gradient is made with the logits, block of rows
+by block of rows, so that one block of logits is alive at a time; with a frozen head no gradient of
+W is made.
+"""
+
+from collections.abc import Iterator
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+from torch.autograd.function import FunctionCtx
+
+IGNORED = -100
+_BLOCK_BYTES = 64 * 2**20
+
+
+def cross_entropy(
+    hidden: Float[Tensor, "B T C"],
+    weight: Float[Tensor, "V C"],
+    targets: Int[Tensor, "B T"],
+    logit_l2: float = 0.0,
+) -> Float[Tensor, ""]:
+    """The loss summed over the positions whose target is not IGNORED, float32 at least.
+
+    logit_l2: weight of the second term. Positions that are ignored cost nothing.
+    """
+    trained = targets != IGNORED
+    out: Tensor = _CrossEntropy.apply(hidden[trained], weight, targets[trained], logit_l2)
+    return out
+
+
+class _CrossEntropy(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: FunctionCtx,
+        hidden: Float[Tensor, "M C"],
+        weight: Float[Tensor, "V C"],
+        targets: Int[Tensor, " M"],
+        logit_l2: float,
+    ) -> Tensor:
+        needs_hidden, needs_weight = ctx.needs_input_grad[:2]  # type: ignore[attr-defined]
+        dtype = torch.promote_types(hidden.dtype, torch.float32)
+        head = weight.to(hidden.dtype)
+        loss = torch.zeros((), dtype=dtype, device=hidden.device)
+        grad_hidden = torch.empty_like(hidden) if needs_hidden else None
+        grad_weight = torch.zeros_like(weight, dtype=dtype) if needs_weight else None
+        for rows in _blocks(len(hidden), len(weight) * dtype.itemsize):
+            logits = (hidden[rows] @ head.mT).to(dtype)
+            loss += _loss(logits, targets[rows])
+            if grad_hidden is None and grad_weight is None:
+                continue
+            grad = _gradient_(logits, targets[rows], logit_l2).to(hidden.dtype)
+            if grad_hidden is not None:
+                torch.mm(grad, head, out=grad_hidden[rows])
+            if grad_weight is not None:
+                grad_weight.addmm_(grad.mT.to(dtype), hidden[rows].to(dtype))
+        ctx.save_for_backward(grad_hidden, grad_weight)
+        return loss
+
+    @staticmethod
+    def backward(ctx: FunctionCtx, grad: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
+        grads = ctx.saved_tensors  # type: ignore[attr-defined]
+        return *(g if g is None else g * grad.to(g) for g in grads), None, None
+
+
+def _loss(logits: Float[Tensor, "M V"], targets: Int[Tensor, " M"]) -> Tensor:
+    chosen = logits.gather(1, targets[:, None])[:, 0]
+    return (logits.logsumexp(1) - chosen).sum()
+
+
+def _gradient_(logits: Tensor, targets: Tensor, logit_l2: float) -> Tensor:
+    """The gradient with respect to the logits; uses up their memory."""
+    largest, where = logits.max(1, keepdim=True)
+    grad = torch.exp(logits.sub_(largest), out=logits)
+    grad.div_(grad.sum(1, keepdim=True))
+    grad.scatter_add_(1, targets[:, None], grad.new_full((len(grad), 1), -1.0))
+    if logit_l2:
+        grad.scatter_add_(1, where, logit_l2 * largest)
+    return grad
+
+
+def _blocks(rows: int, row_bytes: int) -> Iterator[slice]:
+    size = max(1, _BLOCK_BYTES // row_bytes)
+    for start in range(0, rows, size):
+        yield slice(start, min(start + size, rows))

@@ -1,0 +1,109 @@
+"""Byte tokenizers, and which tokenizer a model gets."""
+
+from pathlib import Path
+
+import pytest
+from tokenizers import Tokenizer as Library
+from tokenizers import models
+
+from eyas.data.huggingface import HuggingFace
+from eyas.data.tokenizer import Bytes, Tokenizer, WorldBytes, decode, tokenizer_for
+from eyas.data.world import World, WorldFile
+from eyas.errors import UserError
+
+TEXT = "Grüße, 你好 😀\r\n\x7f"
+
+
+def hf_file(path: Path, size: int) -> Path:
+    Library(models.BPE({chr(0x4E00 + token): token for token in range(size)}, [])).save(str(path))
+    return path
+
+
+def world_file(path: Path, size: int) -> Path:
+    """A vocabulary whose highest id is size - 1."""
+    lines = [f"{byte + 1} {bytes([byte])!r} 1\n" for byte in range(256)]
+    path.write_text("".join([*lines, f"{size - 1} 'hello' 5\n"]))
+    return path
+
+
+def test_bytes() -> None:
+    tokenizer = Bytes()
+    assert tokenizer.encode(TEXT) == list(TEXT.encode())
+    assert decode(tokenizer, tokenizer.encode(TEXT)) == TEXT
+    assert [tokenizer.token_bytes(token) for token in (0, 1, 255)] == [b"", b"\x01", b"\xff"]
+
+
+def test_world_bytes() -> None:
+    tokenizer = WorldBytes()
+    assert tokenizer.encode("\0a") == [1, 98]
+    assert decode(tokenizer, [*tokenizer.encode(TEXT), 0]) == TEXT
+    assert [tokenizer.token_bytes(token) for token in (0, 1, 256)] == [b"", b"\0", b"\xff"]
+
+
+def test_cut_characters_are_replaced() -> None:
+    assert decode(WorldBytes(), [byte + 1 for byte in b"a\xe4\xbd"]) == "a\ufffd"
+
+
+@pytest.mark.parametrize(("vocab_size", "kind"), [(65536, World), (257, WorldBytes), (256, Bytes)])
+def test_the_size_says_which(vocab_size: int, kind: type, tmp_path: Path) -> None:
+    tokenizer = tokenizer_for(vocab_size, tmp_path / "model.pth", None)
+    assert isinstance(tokenizer, kind)
+    assert isinstance(tokenizer, Tokenizer)
+    assert tokenizer.vocab_size == vocab_size
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"), [("world", World), ("bytes", Bytes), ("world-bytes", WorldBytes)]
+)
+def test_a_given_name_wins(name: str, kind: type, tmp_path: Path) -> None:
+    hf_file(tmp_path / "tokenizer.json", 300)
+    tokenizer = tokenizer_for(300, tmp_path / "model.pth", name)
+    assert isinstance(tokenizer, kind)
+    assert tokenizer.name == name
+
+
+def test_a_given_file_wins(tmp_path: Path) -> None:
+    assert isinstance(tokenizer_for(65536, None, hf_file(tmp_path / "x.json", 90)), HuggingFace)
+    given = str(world_file(tmp_path / "mine.txt", 300))
+    assert isinstance(tokenizer_for(65536, None, given), WorldFile)
+
+
+def test_a_file_beside_the_model(tmp_path: Path) -> None:
+    hf_file(tmp_path / "tokenizer.json", 310)
+    assert isinstance(tokenizer_for(320, tmp_path / "model.pth", None), HuggingFace)
+    assert isinstance(tokenizer_for(320, tmp_path, None), HuggingFace)
+    world_file(tmp_path / "rwkv_vocab_mine.txt", 300)
+    assert isinstance(tokenizer_for(320, tmp_path / "model.pth", None), WorldFile)
+
+
+def test_files_beside_the_model_that_belong_to_another_one(tmp_path: Path) -> None:
+    hf_file(tmp_path / "20B_tokenizer.json", 5000)
+    world_file(tmp_path / "rwkv_vocab_mine.txt", 9000)
+    model = tmp_path / "model.pth"
+    assert isinstance(tokenizer_for(65536, model, None), World)
+    assert isinstance(tokenizer_for(257, model, None), WorldBytes)
+    assert isinstance(tokenizer_for(5008, model, None), HuggingFace)
+    with pytest.raises(UserError, match=r"rwkv_vocab_mine\.txt, 20B_tokenizer\.json beside it"):
+        tokenizer_for(20000, model, None)
+
+
+@pytest.mark.parametrize(
+    ("vocab_size", "problem"),
+    [(1000, "1000 tokens, and no tokenizer"), (50277, r"50277 tokens \(the size of the old 20B")],
+)
+def test_unknown_sizes_ask_for_a_tokenizer(vocab_size: int, problem: str) -> None:
+    with pytest.raises(UserError, match=f"{problem}.*--tokenizer FILE") as caught:
+        tokenizer_for(vocab_size, None, None)
+    assert "\n" not in str(caught.value)
+
+
+def test_given_names_and_files_that_are_none(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"not one of world, bytes, world-bytes.*'world'"):
+        tokenizer_for(65536, None, "wolrd")
+    with pytest.raises(UserError, match="is not a file"):
+        tokenizer_for(65536, None, tmp_path / "none.json")
+    (tmp_path / "model.pth").write_bytes(b"PK")
+    with pytest.raises(UserError, match="is no tokenizer"):
+        tokenizer_for(65536, None, tmp_path / "model.pth")
+    with pytest.raises(UserError, match="is no tokenizer"):
+        tokenizer_for(65536, None, tmp_path)
