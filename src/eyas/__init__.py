@@ -1,0 +1,60 @@
+"""eyas fine-tunes RWKV language models.
+
+import eyas
+
+model = eyas.load("base.pth")                       # any RWKV-5.2, -6 or -7
+logits, state = model(tokens)                       # [B, T] -> [B, T, V]
+run = eyas.Run(model=..., data=..., method=eyas.PiSSA(rank=32))
+for event in eyas.train(run):                       # Step, Validated, Saved, Finished
+    print(event)
+eyas.merge(run.out)                                 # one .pth
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from eyas.adapters import Full as Full
+    from eyas.adapters import LoRA as LoRA
+    from eyas.adapters import PiSSA as PiSSA
+    from eyas.errors import UserError as UserError
+    from eyas.generate.sampling import Sampling as Sampling
+    from eyas.generate.stream import generate as generate
+    from eyas.models import load as load
+    from eyas.run import Run as Run
+    from eyas.run import merge_run as merge
+    from eyas.run import train as train
+
+# Imported when they are asked for: `eyas --help` must not wait for PyTorch.
+_HOMES = {
+    "Full": "eyas.adapters:Full",
+    "LoRA": "eyas.adapters:LoRA",
+    "PiSSA": "eyas.adapters:PiSSA",
+    "Run": "eyas.run:Run",
+    "Sampling": "eyas.generate.sampling:Sampling",
+    "UserError": "eyas.errors:UserError",
+    "generate": "eyas.generate.stream:generate",
+    "load": "eyas.models:load",
+    "merge": "eyas.run:merge_run",
+    "train": "eyas.run:train",
+}
+
+__all__ = [
+    "Full",
+    "LoRA",
+    "PiSSA",
+    "Run",
+    "Sampling",
+    "UserError",
+    "generate",
+    "load",
+    "merge",
+    "train",
+]
+
+
+def __getattr__(name: str) -> object:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'eyas' has no attribute '{name}'")
+    module, attribute = _HOMES[name].split(":")
+    return getattr(import_module(module), attribute)

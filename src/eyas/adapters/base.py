@@ -80,9 +80,7 @@ class AdaptedLinear(nn.Module):
         return {name: tensor.detach() for name, tensor in own}
 
 
-def attach(
-    model: Model, method: Method, train_parts: tuple[Part, ...] = (), seed: int = 0
-) -> None:
+def attach(model: Model, method: Method, train_parts: tuple[Part, ...] = (), seed: int = 0) -> None:
     """Freezes the model, puts into it what the method trains, and frees `train_parts`."""
     model.requires_grad_(False)
     method.attach(model, torch.Generator().manual_seed(seed))

@@ -88,4 +88,5 @@ def principal_part(
 
 
 def _orthonormal(matrix: Tensor) -> Tensor:
-    return torch.linalg.qr(matrix).Q
+    basis: Tensor = torch.linalg.qr(matrix)[0]
+    return basis

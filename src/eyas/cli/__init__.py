@@ -1,0 +1,41 @@
+"""The command line. Each verb is one thin file; none is imported before it is called."""
+
+import click
+
+from eyas.cli.options import Group, Verb, run_cli
+
+_VERBS = {
+    "train": Verb("eyas.cli.train:train", "Fine-tune a model on a data file."),
+    "merge": Verb("eyas.cli.merge:merge", "Write base and adapter as one model file."),
+    "generate": Verb("eyas.cli.generate:generate", "Continue a prompt with a model or a run."),
+    "demo": Verb("eyas.cli.demo:demo", "Fine-tune the embedded model and see the difference."),
+}
+
+
+def _version(ctx: click.Context, param: click.Parameter, wanted: bool) -> None:  # noqa: ARG001
+    if wanted:
+        from importlib.metadata import version
+
+        click.echo(f"eyas {version('eyas')}")
+        ctx.exit()
+
+
+group = Group(
+    "eyas",
+    _VERBS,
+    "Fine-tunes RWKV language models.",
+    [
+        click.Option(
+            ["--version"],
+            is_flag=True,
+            is_eager=True,
+            expose_value=False,
+            callback=_version,
+            help="Show the version.",
+        )
+    ],
+)
+
+
+def main() -> int:
+    return run_cli(group)

@@ -85,7 +85,7 @@ def add_options(*classes: type[Any]) -> Callable[[Callable[..., R]], Callable[..
     """
     shared: dict[str, list[Field]] = {}
     for field in (field for cls in classes for field in fields_of(cls)):
-        if not dataclasses.is_dataclass(field.type):
+        if not _is_table(field.type):
             shared.setdefault(field.name, []).append(field)
 
     def decorate(function: Callable[..., R]) -> Callable[..., R]:
@@ -180,6 +180,11 @@ def _click_type(kind: Any) -> Any:
         str: click.STRING,
         Path: click.Path(path_type=Path),
     }[kind]
+
+
+def _is_table(kind: Any) -> bool:
+    """A dataclass, or a choice between several."""
+    return dataclasses.is_dataclass(kind) or any(map(dataclasses.is_dataclass, get_args(kind)))
 
 
 def _without_none(kind: Any) -> Any:

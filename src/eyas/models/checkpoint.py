@@ -4,6 +4,7 @@ import pickle
 import re
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Protocol
 
 import torch
 from safetensors import SafetensorError
@@ -15,7 +16,22 @@ from eyas.models import rwkv5, rwkv6, rwkv7
 from eyas.models.model import Model, Shape, Sizes
 from eyas.wkv import Backend, chunked
 
-VERSIONS = (rwkv5, rwkv6, rwkv7)
+
+class Version(Protocol):
+    """What the file of a model version offers."""
+
+    NAME: str
+
+    def matches(self, sizes: Sizes) -> bool: ...
+
+    def shape_of(self, sizes: Sizes) -> Shape: ...
+
+    def build(self, shape: Shape, backend: Backend) -> Model: ...
+
+    def initialize(self, model: Model, generator: torch.Generator) -> None: ...
+
+
+VERSIONS: tuple[Version, ...] = (rwkv5, rwkv6, rwkv7)
 
 _WRAPPERS = ("state_dict", "model", "module", "model_state_dict")
 _PREFIX = re.compile(r"^(_forward_module\.|_orig_mod\.|module\.|model\.)+")
@@ -35,7 +51,9 @@ def load(path: str | Path, backend: Backend = chunked, dtype: torch.dtype = torc
     check_tensors(model, tensors, path)
     model.load_state_dict(tensors, strict=True, assign=True)
     model.dtype = dtype
-    return model.requires_grad_(False).eval()
+    model.requires_grad_(False)
+    model.eval()
+    return model
 
 
 def empty_model(shape: Shape, backend: Backend = chunked) -> Model:

@@ -39,7 +39,7 @@ class _FrozenLinear(torch.autograd.Function):
         return F.linear(x, weight.to(x.dtype))
 
     @staticmethod
-    def backward(ctx: FunctionCtx, grad: Tensor) -> tuple[Tensor, None]:  # type: ignore[override]
+    def backward(ctx: FunctionCtx, grad: Tensor) -> tuple[Tensor, None]:
         (weight,) = ctx.saved_tensors  # type: ignore[attr-defined]
         return grad @ weight.to(grad.dtype), None
 
@@ -88,4 +88,6 @@ def vector(width: int) -> nn.Parameter:
 
 
 def split_heads(x: Float[Tensor, "B T C"], num_heads: int) -> Float[Tensor, "B T H N"]:
-    return x.unflatten(-1, (num_heads, -1))
+    """The channels of each head, one after the other in C."""
+    heads: Tensor = x.unflatten(-1, (num_heads, -1))
+    return heads

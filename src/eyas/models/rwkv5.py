@@ -39,6 +39,12 @@ def build(shape: Shape, backend: Backend) -> Model:
 class TimeMix(nn.Module):
     """RWKV-5's replacement for attention."""
 
+    receptance: nn.Module
+    key: nn.Module
+    value: nn.Module
+    gate: nn.Module
+    output: nn.Module
+
     def __init__(self, shape: Shape, backend: Backend) -> None:
         super().__init__()
         width = shape.width

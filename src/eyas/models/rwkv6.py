@@ -44,6 +44,13 @@ def build(shape: Shape, backend: Backend) -> Model:
 class TimeMix(nn.Module):
     """RWKV-6's replacement for attention."""
 
+    receptance: nn.Module
+    key: nn.Module
+    value: nn.Module
+    gate: nn.Module
+    output: nn.Module
+    time_maa_x: Tensor
+
     def __init__(self, shape: Shape, backend: Backend) -> None:
         super().__init__()
         width, mix_rank, decay_rank = shape.width, shape.ranks["mix"], shape.ranks["decay"]

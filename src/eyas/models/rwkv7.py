@@ -53,6 +53,9 @@ def build(shape: Shape, backend: Backend) -> Model:
 class TimeMix(nn.Module):
     """RWKV-7's replacement for attention."""
 
+    g1: Tensor
+    g2: Tensor
+
     def __init__(self, shape: Shape, layer: int, backend: Backend) -> None:
         super().__init__()
         width = shape.width
@@ -80,7 +83,7 @@ class TimeMix(nn.Module):
         last: Float[Tensor, "B C"],
         state: Float[Tensor, "B H N N"],
         first_value: Float[Tensor, "B T C"] | None,
-    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
         previous, last = token_shift(x, last)
         x_r, x_w, x_k, x_v, x_a, x_g = (
             torch.addcmul(x, previous - x, getattr(self, f"x_{name}").to(x)) for name in "rwkvag"
@@ -110,7 +113,8 @@ class TimeMix(nn.Module):
         """x_0 + activation(x x_1) x_2, for the decay, the in-context rate and the value mix."""
         inner = x @ getattr(self, f"{name}1").to(x)
         inner = inner if activation is None else activation(inner)
-        return getattr(self, f"{name}0").to(x) + inner @ getattr(self, f"{name}2").to(x)
+        out: Tensor = getattr(self, f"{name}0").to(x) + inner @ getattr(self, f"{name}2").to(x)
+        return out
 
     def _heads(self, x: Float[Tensor, "B T C"]) -> Float[Tensor, "B T H N"]:
         return split_heads(x, self.num_heads)

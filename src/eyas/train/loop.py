@@ -11,7 +11,7 @@ so that 8 rows at once and 8 times one row give the same step.
 import math
 import time
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated
 
@@ -22,7 +22,7 @@ from eyas.errors import UserError
 from eyas.models import Model
 from eyas.train.events import Event, Finished, Saved, Step, Validated
 from eyas.train.loss import IGNORED, cross_entropy
-from eyas.train.memory import peak_bytes
+from eyas.train.machine import peak_bytes
 from eyas.train.optim import Optimizer, learning_rate
 
 
@@ -55,7 +55,7 @@ class Progress:
     """How far a run has come: with model, optimizer and random state all that resuming needs."""
 
     step: int = 0
-    cursor: Cursor = Cursor()
+    cursor: Cursor = field(default_factory=Cursor)
 
 
 def train(
@@ -76,7 +76,9 @@ def train(
     Raises:
         UserError: loss or gradient are not finite; the parameters are as before that step.
     """
-    assert config.steps and config.save_every and config.validate_every
+    assert config.steps
+    assert config.save_every
+    assert config.validate_every
     model.train()
     for work, cursor in _grouped(data, config.accumulate):
         if progress.step >= config.steps:

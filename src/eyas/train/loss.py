@@ -61,12 +61,12 @@ class _CrossEntropy(torch.autograd.Function):
                 torch.mm(grad, head, out=grad_hidden[rows])
             if grad_weight is not None:
                 grad_weight.addmm_(grad.mT.to(dtype), hidden[rows].to(dtype))
-        ctx.save_for_backward(grad_hidden, grad_weight)
+        ctx.grads = grad_hidden, grad_weight  # type: ignore[attr-defined]
         return loss
 
     @staticmethod
-    def backward(ctx: FunctionCtx, grad: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
-        grads = ctx.saved_tensors  # type: ignore[attr-defined]
+    def backward(ctx: FunctionCtx, grad: Tensor) -> tuple[Tensor | None, ...]:
+        grads = ctx.grads  # type: ignore[attr-defined]
         return *(g if g is None else g * grad.to(g) for g in grads), None, None
 
 
@@ -86,7 +86,12 @@ def _gradient_(logits: Tensor, targets: Tensor, logit_l2: float) -> Tensor:
     return grad
 
 
+def block_rows(row_bytes: int) -> int:
+    """Rows of logits that are alive at a time."""
+    return max(1, _BLOCK_BYTES // row_bytes)
+
+
 def _blocks(rows: int, row_bytes: int) -> Iterator[slice]:
-    size = max(1, _BLOCK_BYTES // row_bytes)
+    size = block_rows(row_bytes)
     for start in range(0, rows, size):
         yield slice(start, min(start + size, rows))

@@ -1,14 +1,34 @@
 """Memory in use, and the memory that a run will need."""
 
-import resource
-import sys
+from eyas.adapters import adapter_tensors
+from eyas.data import BatchConfig
+from eyas.models import Model
+from eyas.train.loop import LoopConfig
+from eyas.train.loss import block_rows
 
-import torch
+# Tensors of [B, T, C] that one block keeps for its backward, counted at the chunked operators,
+# and of [B, T, F]. Measured on the CPU, see benchmarks/memory.py.
+_KEPT_WIDE = {"x052": 40, "x060": 62, "x070": 95}
+_KEPT_FFN = 2
+_PROCESS = 330 * 2**20  # Python and PyTorch with nothing loaded
 
 
-def peak_bytes(device: torch.device) -> int:
-    """The most memory this process has used so far, on the device that it trains on."""
-    if device.type == "cuda":
-        return torch.cuda.max_memory_allocated(device)
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else peak * 1024
+def predict(model: Model, batch: BatchConfig, loop: LoopConfig) -> dict[str, int]:
+    """Bytes at the peak of a step, by part, on the CPU."""
+    shape, item = model.shape, model.dtype.itemsize
+    trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
+    weights = sum(p.nbytes for p in model.parameters() if not p.requires_grad)
+    adapter = sum(t.nbytes for t in adapter_tensors(model).values())
+    tokens = batch.micro_batch * batch.ctx
+    block = tokens * item * (_KEPT_WIDE[shape.version] * shape.width + _KEPT_FFN * shape.ffn_width)
+    inputs = tokens * item * shape.width * shape.num_layers
+    rows = min(tokens, block_rows(shape.vocab_size * 4))
+    return {
+        "process": _PROCESS,
+        "weights": weights,
+        "adapter": adapter,
+        "gradients": trained * 4,
+        "optimizer": trained * 8,
+        "activations": block + inputs if loop.recompute else block * shape.num_layers,
+        "logits": 2 * rows * shape.vocab_size * 4,
+    }

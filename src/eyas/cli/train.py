@@ -1,0 +1,172 @@
+"""`eyas train`: two paths start a run; the same command again goes on with it."""
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from eyas.adapters import METHODS
+from eyas.cli.options import add_options
+from eyas.config import read_toml, to_mapping
+from eyas.data import BatchConfig, colored, summarize
+from eyas.errors import UserError
+from eyas.observe.console import console
+from eyas.observe.summary import print_summary
+from eyas.run import (
+    Prepared,
+    Run,
+    flat,
+    merged,
+    nested,
+    prepare,
+    run_from_mapping,
+    run_to_mapping,
+    timed_step,
+)
+from eyas.run import train as start
+from eyas.train.events import Event
+from eyas.train.loop import LoopConfig
+from eyas.train.memory import predict
+from eyas.train.optim import OptimConfig
+
+
+@click.command(short_help="Fine-tune a model on a data file.")
+@click.argument("what", nargs=-1, required=True, metavar="MODEL DATA | run.toml")
+@click.option(
+    "--method",
+    type=click.Choice([cls.name for cls in METHODS]),
+    help="how the model is adapted [default: pissa]",
+)
+@click.option("--dry-run", is_flag=True, help="show what would be done, time one step, and stop")
+@add_options(Run, *METHODS, BatchConfig, OptimConfig, LoopConfig)
+def train(what: tuple[str, ...], method: str | None, dry_run: bool, typed: dict[str, Any]) -> None:
+    """Fine-tune MODEL (.pth or .safetensors) on DATA.
+
+    DATA is .jsonl, .txt, a folder of .txt files, or a binidx pair. Version and shape are read
+    from the model. The same command again resumes the run. Every option can also stand in a
+    TOML file (each run writes its own: run.toml); options typed here win.
+    """
+    prepared = prepare(_run(what, method, typed))
+    _show(prepared, dry_run)
+    if dry_run:
+        _estimate(prepared)
+        return
+    last: Event | None = None
+    with console(prepared.steps) as sink:
+        for event in start(prepared):
+            sink(event)
+            last = event
+    _what_next(prepared, last)
+
+
+def _run(what: tuple[str, ...], method: str | None, typed: dict[str, Any]) -> Run:
+    values: dict[str, object] = {}
+    if what[0].endswith(".toml"):
+        values = read_toml(Path(what[0]))
+        what = what[1:]
+    named = dict(zip(("model", "data"), what, strict=False))
+    if len(what) > len(named):
+        raise UserError(f"train takes a model and one data file, not {what[2]} as well")
+    if method:
+        typed = {**typed, "method": method}
+    values = merged(values, nested({**_plain(typed), **named}))
+    for name in ("model", "data"):
+        if name not in values:
+            raise UserError(f"no {name} given; say: eyas train MODEL DATA")
+    return run_from_mapping(values, "settings")
+
+
+def _plain(typed: dict[str, Any]) -> dict[str, object]:
+    return {name: str(v) if isinstance(v, Path) else v for name, v in typed.items()}
+
+
+def _show(prepared: Prepared, everything: bool) -> None:
+    """Prints what the run is about to do, all its settings included where they are asked for."""
+    sections = {
+        "model": [f"{prepared.run.model.name}: {prepared.model.shape}"],
+        "data": _data_lines(prepared),
+        "trained": _trained_lines(prepared),
+        "memory": _memory_lines(prepared),
+        "run": _run_lines(prepared),
+    }
+    if everything:
+        settings = flat(run_to_mapping(prepared.run))
+        sections["settings"] = [f"{name} = {value}" for name, value in settings.items()]
+    print_summary(sections, colored(prepared.corpus, 0, prepared.tokenizer))
+
+
+def _data_lines(prepared: Prepared) -> list[str]:
+    s, ctx = summarize(prepared.corpus, prepared.run.batch.ctx), prepared.run.batch.ctx
+    share = s.trained_tokens / max(s.tokens - s.documents, 1)
+    lines = [
+        f"{s.documents:,} documents, {s.tokens:,} tokens ({prepared.tokenizer.name}), "
+        f"{share:.1%} of the targets trained",
+    ]
+    if s.too_long:
+        lines.append(
+            f"{s.too_long:,} are longer than {ctx} tokens and are cut into pieces: "
+            f"{s.pieces:,} rows in all, no token lost; each piece starts from a fresh state"
+        )
+    if s.untrained_pieces:
+        lines.append(f"{s.untrained_pieces:,} pieces have nothing to train and are left out")
+    if s.too_short:
+        lines.append(f"{s.too_short:,} documents are empty and are left out")
+    if prepared.held_out:
+        lines.append(f"{len(prepared.held_out):,} documents held out")
+    return lines
+
+
+def _trained_lines(prepared: Prepared) -> list[str]:
+    run, model = prepared.run, prepared.model
+    trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
+    settings = ", ".join(f"{k} {v}" for k, v in to_mapping(run.method).items())
+    parts = f" + {' '.join(run.train_parts)}" if run.train_parts else ""
+    total = prepared.base_parameters
+    return [
+        f"{run.method.name}{f' ({settings})' if settings else ''}{parts}: "
+        f"{trained:,} parameters, {trained / total:.2%} of the model's {total:,}"
+    ]
+
+
+def _memory_lines(prepared: Prepared) -> list[str]:
+    parts = predict(prepared.model, prepared.run.batch, prepared.run.loop)
+    total = sum(parts.values())
+    detail = ", ".join(f"{name} {size / 2**20:,.0f}" for name, size in parts.items())
+    return [f"about {total / 2**20:,.0f} MiB at the peak ({detail})"]
+
+
+def _run_lines(prepared: Prepared) -> list[str]:
+    run, checkpoint = prepared.run, prepared.checkpoint
+    lines = [
+        f"{prepared.steps:,} steps of {run.batch.micro_batch} x {run.loop.accumulate} rows, "
+        f"ctx {run.batch.ctx}, lr {run.optim.lr:g} ({run.optim.schedule})",
+        str(prepared.out),
+    ]
+    if checkpoint:
+        lines.append(f"resuming after step {checkpoint.progress.step:,}")
+    return lines
+
+
+def _estimate(prepared: Prepared) -> None:
+    step = timed_step(prepared)
+    seconds = step.seconds * prepared.steps
+    click.echo(
+        f"one step took {step.seconds:.2f} s ({step.tokens / step.seconds:,.0f} tokens/s) and "
+        f"{step.peak_bytes / 2**20:,.0f} MiB; {prepared.steps:,} steps take about "
+        f"{_duration(seconds)}. Nothing was written."
+    )
+
+
+def _duration(seconds: float) -> str:
+    for size, unit in ((86400, "days"), (3600, "hours"), (60, "minutes")):
+        if seconds >= 2 * size:
+            return f"{seconds / size:.1f} {unit}"
+    return f"{seconds:.0f} seconds"
+
+
+def _what_next(prepared: Prepared, last: Event | None) -> None:
+    reason = getattr(last, "reason", "")
+    if reason == "interrupted":
+        click.echo("The same command goes on from here.")
+    else:
+        click.echo(f"Next: eyas merge {prepared.out}")

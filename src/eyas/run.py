@@ -1,0 +1,439 @@
+"""A whole run: what the user asks for, what follows from weights, data and machine, and doing it.
+
+This is the only place that knows all parts.
+
+    run = Run(model=Path("base.pth"), data=Path("data.jsonl"), method=PiSSA(rank=32))
+    for event in train(run):
+        ...
+"""
+
+import dataclasses
+import hashlib
+import signal
+import threading
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import FrameType
+from typing import Annotated, Literal
+
+import torch
+
+from eyas.adapters import (
+    METHODS,
+    Adapter,
+    Full,
+    LoRA,
+    Part,
+    PiSSA,
+    adapter_tensors,
+    attach,
+    describe,
+    load_adapter,
+    method_named,
+    restore,
+    save_adapter,
+)
+from eyas.config import fields_of, from_mapping, read_toml, to_mapping, write_toml
+from eyas.data import (
+    Batch,
+    BatchConfig,
+    Corpus,
+    Mask,
+    Tokenizer,
+    load_corpus,
+    one_pass,
+    split_share,
+    steps_per_epoch,
+    tokenizer_for,
+)
+from eyas.data.batches import batches
+from eyas.errors import UserError
+from eyas.merge import Merged, load_adapted, merge
+from eyas.models import Model, load
+from eyas.models.fingerprint import fingerprint
+from eyas.observe.metrics import open_metrics
+from eyas.train.checkpoint import Checkpoint, locked, newest_checkpoint, save_checkpoint
+from eyas.train.events import Event, Finished, Step
+from eyas.train.loop import LoopConfig, Progress
+from eyas.train.loop import train as loop
+from eyas.train.optim import OptimConfig, Optimizer
+
+_SETTINGS = "run.toml"
+# What may be changed between two parts of one run, as it does not change the past.
+_FREE = {"loop.keep", "loop.save_every", "loop.validate_every"}
+
+
+@dataclass(frozen=True)
+class Run:
+    """Everything that a training run is made of."""
+
+    model: Annotated[Path, "base model, .pth or .safetensors"]
+    data: Annotated[Path, "training data: .jsonl, .txt, a folder of .txt, or a binidx pair"]
+    out: Annotated[Path | None, "run directory; default: runs/MODEL-DATA-METHOD"] = None
+    method: PiSSA | LoRA | Full = field(default_factory=PiSSA)
+    train_parts: Annotated[
+        tuple[Part, ...], "whole tensors of the base that train beside the adapter"
+    ] = ()
+    validation: Annotated[Path | None, "held-out data, of the same kinds as the data"] = None
+    validation_share: Annotated[float, "share of the documents held out, 0 to 1"] = 0.0
+    mask: Annotated[
+        Mask, "what is trained: all, the answers, or auto: answers of messages, all of texts"
+    ] = "auto"
+    tokenizer: Annotated[
+        str | None, "world, bytes, world-bytes, or a vocabulary file; default: by the model"
+    ] = None
+    precision: Annotated[
+        Literal["auto", "fp32", "bf16"], "of activations; auto: fp32 on a CPU, bf16 on a GPU"
+    ] = "auto"
+    storage: Annotated[
+        Literal["file", "fp32", "bf16", "fp16"], "of the frozen weights; file: as in the model"
+    ] = "file"
+    seed: Annotated[int, "of adapter, data order and dropout"] = 0
+    batch: BatchConfig = field(default_factory=BatchConfig)
+    optim: OptimConfig = field(default_factory=OptimConfig)
+    loop: LoopConfig = field(default_factory=LoopConfig)
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.validation_share < 1:
+            raise ValueError(f"validation_share = {self.validation_share} must be 0 up to 1")
+        if self.validation and self.validation_share:
+            raise ValueError("validation and validation_share exclude one another; give one")
+
+
+_TABLES = {"batch": BatchConfig, "optim": OptimConfig, "loop": LoopConfig}
+
+
+def run_from_mapping(values: Mapping[str, object], where: str) -> Run:
+    """The run that a TOML file or the command line describes; strict.
+
+    The table `method` has the method's `name` beside its settings.
+    """
+    values = dict(values)
+    chosen = values.get("method", {})
+    if isinstance(chosen, str):
+        chosen = {"name": chosen}
+    if not isinstance(chosen, Mapping):
+        raise UserError(f"{where}: method must be a name or a table with a name")
+    settings = {key: value for key, value in chosen.items() if key != "name"}
+    values["method"] = method_named(str(chosen.get("name", PiSSA.name)), settings, where)
+    return from_mapping(Run, values, where)
+
+
+def run_to_mapping(run: Run) -> dict[str, object]:
+    """What `run_from_mapping` takes, for TOML."""
+    method = {"name": run.method.name, **to_mapping(run.method)}
+    return {**to_mapping(run), "method": method}
+
+
+def nested(flat: Mapping[str, object]) -> dict[str, object]:
+    """Options by their field's name, put into the tables that they belong to."""
+    owners = {f.name: table for table, cls in _TABLES.items() for f in fields_of(cls)}
+    owners |= {f.name: "method" for cls in METHODS for f in fields_of(cls)}
+    values: dict[str, object] = {}
+    for name, value in flat.items():
+        if name == "method":
+            _table(values, "method")["name"] = value
+        elif name in owners:
+            _table(values, owners[name])[name] = value
+        else:
+            values[name] = value
+    return values
+
+
+def merged(below: Mapping[str, object], above: Mapping[str, object]) -> dict[str, object]:
+    """Two nested mappings laid over one another; what stands above wins."""
+    result = dict(below)
+    for key, value in above.items():
+        lower = result.get(key)
+        if isinstance(value, Mapping) and isinstance(lower, Mapping):
+            # Another method does not inherit the settings of the one below.
+            fresh = key == "method" and value.get("name", lower.get("name")) != lower.get("name")
+            result[key] = dict(value) if fresh else merged(lower, value)
+        else:
+            result[key] = value
+    return result
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A run with all its values resolved, model and data loaded, nothing written yet."""
+
+    run: Run
+    out: Path
+    model: Model
+    base: str  # fingerprint of the base model
+    base_parameters: int
+    tokenizer: Tokenizer
+    corpus: Corpus
+    held_out: Corpus | None
+    checkpoint: Checkpoint | None
+
+    @property
+    def steps(self) -> int:
+        assert self.run.loop.steps is not None
+        return self.run.loop.steps
+
+
+def prepare(run: Run) -> Prepared:
+    """Loads model and data, resolves every default and attaches what is trained.
+
+    Where the run directory has a checkpoint of this run, the adapter is the one saved there.
+    Raises UserError for anything wrong with model, data, settings or directory.
+    """
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    torch.manual_seed(run.seed)
+    model = load(run.model, dtype=_compute_dtype(run, device))
+    base = fingerprint(model.state_dict())
+    base_parameters = sum(p.numel() for p in model.parameters())
+    if run.storage != "file":
+        model.to(
+            {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}[run.storage]
+        )
+    given = run.tokenizer
+    tokenizer = tokenizer_for(model.vocab_size, run.model, given)
+    corpus = load_corpus(run.data, tokenizer, model.vocab_size, run.mask)
+    held_out = None
+    if run.validation:
+        held_out = load_corpus(run.validation, tokenizer, model.vocab_size, run.mask)
+    elif run.validation_share:
+        corpus, held_out = split_share(corpus, run.validation_share, run.seed)
+    run = _resolved(run, corpus)
+    assert run.out is not None
+    checkpoint = _resumable(run, run.out, base, data_fingerprint(corpus))
+    if checkpoint:
+        restore(model, run.method, checkpoint.adapter().tensors)
+    else:
+        attach(model, run.method, run.train_parts, run.seed)
+    return Prepared(
+        run,
+        run.out,
+        model.to(device),
+        base,
+        base_parameters,
+        tokenizer,
+        corpus,
+        held_out,
+        checkpoint,
+    )
+
+
+def train(run: Run | Prepared) -> Iterator[Event]:
+    """Trains and yields what happens; goes on where the run directory's last checkpoint is.
+
+    Ctrl-C and SIGTERM end it after the step in hand, with a checkpoint; a second one at once.
+    """
+    prepared = run if isinstance(run, Prepared) else prepare(run)
+    with locked(prepared.out), _interruptible() as stopped:
+        yield from _events(prepared, stopped)
+
+
+def _events(prepared: Prepared, stopped: threading.Event) -> Iterator[Event]:
+    run, model, checkpoint = prepared.run, prepared.model, prepared.checkpoint
+    assert run.loop.keep
+    _refuse_foreign(prepared.out)
+    write_toml(run_to_mapping(run), prepared.out / _SETTINGS)
+    optimizer = Optimizer(model, run.optim)
+    progress = checkpoint.progress if checkpoint else Progress()
+    if checkpoint:
+        checkpoint.restore(optimizer)
+    data = batches(prepared.corpus, run.batch, run.seed, progress.cursor)
+    data_hash = data_fingerprint(prepared.corpus)
+
+    def adapter(step: int) -> Adapter:
+        shape, tensors = str(model.shape), adapter_tensors(model)
+        return describe(run.method, prepared.base, shape, run.seed, step, tensors)
+
+    def save(reached: Progress) -> Path:
+        made = adapter(reached.step)
+        return save_checkpoint(prepared.out, reached, data_hash, made, optimizer, run.loop.keep)
+
+    def held_out() -> Iterable[Batch]:
+        assert prepared.held_out is not None
+        return one_pass(prepared.held_out, run.batch)
+
+    with open_metrics(prepared.out / "metrics.jsonl", progress.step) as metrics:
+        for event in loop(
+            model,
+            optimizer,
+            data,
+            run.loop,
+            progress,
+            save,
+            held_out if prepared.held_out else None,
+            stopped.is_set,
+        ):
+            metrics(event)
+            if isinstance(event, Finished) and event.reason == "steps done":
+                save_adapter(adapter(event.step), prepared.out / "adapter.safetensors")
+            yield event
+
+
+def timed_step(prepared: Prepared) -> Step:
+    """One step of the run on its first batches, for an estimate; the model is changed by it."""
+    run = prepared.run
+    once = dataclasses.replace(run.loop, steps=1, save_every=2, validate_every=2)
+    optimizer = Optimizer(prepared.model, run.optim)
+    data = batches(prepared.corpus, run.batch, run.seed)
+    events = loop(prepared.model, optimizer, data, once, Progress(), lambda _: prepared.out)
+    return next(event for event in events if isinstance(event, Step))
+
+
+def read_run(path: Path) -> Run:
+    """The resolved settings of a run directory. Raises UserError where it is none."""
+    settings = path / _SETTINGS
+    if not settings.exists():
+        raise UserError(
+            f"{path}: not a run directory (it has no {_SETTINGS}); give the --out of one"
+        )
+    return run_from_mapping(read_toml(settings), str(settings))
+
+
+def newest_adapter(path: Path) -> Adapter:
+    """The adapter of a run: its newest checkpoint's, finished or not."""
+    checkpoint = newest_checkpoint(path)
+    if checkpoint is None:
+        raise UserError(f"{path}: this run has no checkpoint yet; let it train on")
+    return checkpoint.adapter()
+
+
+def merge_run(
+    run: Path,
+    out: Path | None = None,
+    dtype: torch.dtype | None = None,
+    base: Path | None = None,
+    overwrite: bool = False,
+) -> Merged:
+    """Merges a run directory, or an adapter file with its base; see `eyas.merge`.
+
+    By default the file goes beside the adapter and is named after the base.
+    """
+    if run.is_dir():
+        adapter, base = newest_adapter(run), base or read_run(run).model
+    elif base is None:
+        raise UserError(f"{run}: an adapter file alone does not know where its base is; add --base")
+    else:
+        adapter = load_adapter(run)
+    out = out or (run if run.is_dir() else run.parent) / f"{base.stem}-merged.pth"
+    if out.resolve() == base.resolve():
+        raise UserError(f"{out}: this is the base model itself; name another --out")
+    if out.exists() and not overwrite:
+        raise UserError(f"{out}: exists already; add --overwrite, or name another --out")
+    return merge(base, adapter, out, dtype)
+
+
+def open_model(path: Path) -> tuple[Model, Path, str | None]:
+    """A model file, or a run's base with its newest adapter; the base's path; its tokenizer."""
+    if not path.is_dir():
+        return load(path), path, None
+    run = read_run(path)
+    return load_adapted(run.model, newest_adapter(path)), run.model, run.tokenizer
+
+
+def data_fingerprint(corpus: Corpus) -> str:
+    """A hash of the tokens and of what is trained."""
+    digest = hashlib.sha256(corpus.tokens.astype("<i4").tobytes())
+    digest.update(corpus.trained.tobytes())
+    digest.update(corpus.offsets.tobytes())
+    return digest.hexdigest()
+
+
+def _resolved(run: Run, corpus: Corpus) -> Run:
+    """The run with every value filled in that was left to weights, data and machine."""
+    config = run.loop
+    each = steps_per_epoch(corpus, run.batch, config.accumulate)
+    steps = config.steps or max(1, round(each * config.epochs))
+    every = max(1, -(-steps // 10))
+    rate = run.optim.lr if run.optim.lr is not None else run.method.learning_rate
+    names = f"{run.model.stem}-{run.data.stem}-{run.method.name}"
+    return dataclasses.replace(
+        run,
+        model=run.model.resolve(),
+        data=run.data.resolve(),
+        validation=run.validation.resolve() if run.validation else None,
+        out=(run.out or Path("runs") / names).resolve(),
+        optim=dataclasses.replace(run.optim, lr=rate),
+        loop=dataclasses.replace(
+            config,
+            steps=steps,
+            save_every=config.save_every or every,
+            validate_every=config.validate_every or config.save_every or every,
+        ),
+    )
+
+
+def _resumable(run: Run, out: Path, base: str, data: str) -> Checkpoint | None:
+    """The checkpoint to go on from. Raises UserError where the directory has another run."""
+    if not (out / _SETTINGS).exists():
+        return None
+    there, here = flat(run_to_mapping(read_run(out))), flat(run_to_mapping(run))
+    differing = [
+        f"{name} is {there.get(name, 'not set')} there and {here.get(name, 'not set')} here"
+        for name in sorted(there.keys() | here.keys())
+        if there.get(name) != here.get(name) and name not in _FREE
+    ]
+    choice = "choose another --out, or remove that directory"
+    if differing:
+        raise UserError(f"{out}: holds another run ({'; '.join(differing)}); {choice}")
+    checkpoint = newest_checkpoint(out)
+    if checkpoint and checkpoint.data != data:
+        raise UserError(f"{out}: the data has changed since that run began; {choice}")
+    if checkpoint and checkpoint.adapter().base != base:
+        raise UserError(f"{out}: the base model has changed since that run began; {choice}")
+    return checkpoint
+
+
+def _refuse_foreign(out: Path) -> None:
+    """A directory with other things in it is not ours to write to."""
+    if (out / _SETTINGS).exists():
+        return
+    others = [path.name for path in out.iterdir() if path.name != ".lock"]
+    if others:
+        raise UserError(f"{out}: holds {others[0]} and is no run; choose another --out")
+
+
+@contextmanager
+def _interruptible() -> Iterator[threading.Event]:
+    """Set by the first SIGINT or SIGTERM; a second one acts as usual."""
+    stopped = threading.Event()
+    if threading.current_thread() is not threading.main_thread():
+        yield stopped
+        return
+    signals = (signal.SIGINT, signal.SIGTERM)
+    before = {number: signal.getsignal(number) for number in signals}
+
+    def ask(number: int, frame: FrameType | None) -> None:  # noqa: ARG001
+        stopped.set()
+        signal.signal(number, before[signal.Signals(number)])
+
+    for number in signals:
+        signal.signal(number, ask)
+    try:
+        yield stopped
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _compute_dtype(run: Run, device: torch.device) -> torch.dtype:
+    if run.precision == "auto":
+        return torch.float32 if device.type == "cpu" else torch.bfloat16
+    return {"fp32": torch.float32, "bf16": torch.bfloat16}[run.precision]
+
+
+def flat(values: Mapping[str, object], prefix: str = "") -> dict[str, object]:
+    """A nested mapping as `table.name`: value."""
+    result: dict[str, object] = {}
+    for key, value in values.items():
+        if isinstance(value, Mapping):
+            result |= flat(value, f"{prefix}{key}.")
+        else:
+            result[prefix + key] = value
+    return result
+
+
+def _table(values: dict[str, object], name: str) -> dict[str, object]:
+    table = values.setdefault(name, {})
+    assert isinstance(table, dict)
+    return table

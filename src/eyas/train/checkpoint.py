@@ -1,0 +1,113 @@
+"""The run directory: what a run leaves on the disk, and going on from it.
+
+    run.toml                      the whole resolved configuration
+    metrics.jsonl                 a line for each event
+    checkpoints/00000120/         adapter.safetensors, optimizer.pt, progress.json
+    adapter.safetensors           the result, once the run is done
+
+A checkpoint is written beside its place and renamed: it is there whole or not at all.
+"""
+
+import json
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from filelock import FileLock, Timeout
+
+from eyas.adapters import Adapter, load_adapter, save_adapter
+from eyas.data import Cursor
+from eyas.errors import UserError
+from eyas.files import atomic_path, remove_temporaries
+from eyas.train.loop import Progress
+from eyas.train.optim import Optimizer
+
+_FOLDER = "checkpoints"
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A checkpoint on the disk."""
+
+    path: Path
+    progress: Progress
+    data: str  # fingerprint of the data
+
+    def adapter(self) -> Adapter:
+        return load_adapter(self.path / "adapter.safetensors")
+
+    def restore(self, optimizer: Optimizer) -> None:
+        """Puts back the optimizer's and the random generators' states."""
+        state = torch.load(self.path / "optimizer.pt", weights_only=True, map_location="cpu")
+        optimizer.load_state_dict(state["optimizer"])
+        torch.set_rng_state(state["random"])
+        if torch.cuda.is_available() and state["random_cuda"] is not None:
+            torch.cuda.set_rng_state(state["random_cuda"])
+
+
+@contextmanager
+def locked(run: Path) -> Iterator[None]:
+    """Keeps every other process from training in this directory; ends with the process."""
+    run.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(run / ".lock")
+    try:
+        lock.acquire(blocking=False)
+    except Timeout as error:
+        raise UserError(
+            f"{run}: another process is training in this directory; wait for it, or choose "
+            "another --out"
+        ) from error
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def save_checkpoint(
+    run: Path, progress: Progress, data: str, adapter: Adapter, optimizer: Optimizer, keep: int
+) -> Path:
+    """Writes a checkpoint and removes all but the newest `keep`."""
+    folder = run / _FOLDER
+    folder.mkdir(exist_ok=True)
+    remove_temporaries(folder)
+    path = folder / f"{progress.step:08d}"
+    if not path.exists():
+        _write(path, progress, data, adapter, optimizer)
+    for old in _checkpoints(run)[:-keep]:
+        shutil.rmtree(old)
+    return path
+
+
+def newest_checkpoint(run: Path) -> Checkpoint | None:
+    """The last checkpoint of a run, if there is any."""
+    found = _checkpoints(run)
+    if not found:
+        return None
+    values = json.loads((found[-1] / "progress.json").read_text())
+    cursor = Cursor(values["epoch"], values["position"])
+    return Checkpoint(found[-1], Progress(values["step"], cursor), values["data"])
+
+
+def _checkpoints(run: Path) -> list[Path]:
+    return sorted(path for path in (run / _FOLDER).glob("*") if path.name.isdigit())
+
+
+def _write(
+    path: Path, progress: Progress, data: str, adapter: Adapter, optimizer: Optimizer
+) -> None:
+    cuda = torch.cuda.get_rng_state() if torch.cuda.is_available() else None
+    state = {
+        "optimizer": optimizer.state_dict(),
+        "random": torch.get_rng_state(),
+        "random_cuda": cuda,
+    }
+    place = {"epoch": progress.cursor.epoch, "position": progress.cursor.position}
+    values = {"step": progress.step, **place, "data": data}
+    with atomic_path(path) as temporary:
+        temporary.mkdir()
+        save_adapter(adapter, temporary / "adapter.safetensors")
+        torch.save(state, temporary / "optimizer.pt")
+        (temporary / "progress.json").write_text(json.dumps(values))
