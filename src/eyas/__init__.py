@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from eyas.adapters import LoRA as LoRA
     from eyas.adapters import PiSSA as PiSSA
     from eyas.errors import UserError as UserError
-    from eyas.generate.sampling import Sampling as Sampling
-    from eyas.generate.stream import generate as generate
+    from eyas.generation.sampling import Sampling as Sampling
+    from eyas.generation.stream import generate as generate
     from eyas.models import load as load
     from eyas.run import Run as Run
     from eyas.run import merge_run as merge
@@ -31,9 +31,9 @@ _HOMES = {
     "LoRA": "eyas.adapters:LoRA",
     "PiSSA": "eyas.adapters:PiSSA",
     "Run": "eyas.run:Run",
-    "Sampling": "eyas.generate.sampling:Sampling",
+    "Sampling": "eyas.generation.sampling:Sampling",
     "UserError": "eyas.errors:UserError",
-    "generate": "eyas.generate.stream:generate",
+    "generate": "eyas.generation.stream:generate",
     "load": "eyas.models:load",
     "merge": "eyas.run:merge_run",
     "train": "eyas.run:train",

@@ -50,15 +50,15 @@ from eyas.data import (
 )
 from eyas.data.batches import batches
 from eyas.errors import UserError
-from eyas.merge import Merged, load_adapted, merge
+from eyas.merging import Merged, load_adapted, merge
 from eyas.models import Model, load
 from eyas.models.fingerprint import fingerprint
 from eyas.observe.metrics import open_metrics
-from eyas.train.checkpoint import Checkpoint, locked, newest_checkpoint, save_checkpoint
-from eyas.train.events import Event, Finished, Step
-from eyas.train.loop import LoopConfig, Progress
-from eyas.train.loop import train as loop
-from eyas.train.optim import OptimConfig, Optimizer
+from eyas.training.checkpoint import Checkpoint, locked, newest_checkpoint, save_checkpoint
+from eyas.training.events import Event, Finished, Step
+from eyas.training.loop import LoopConfig, Progress
+from eyas.training.loop import train as loop
+from eyas.training.optim import OptimConfig, Optimizer
 
 _SETTINGS = "run.toml"
 # What may be changed between two parts of one run, as it does not change the past.
@@ -305,7 +305,7 @@ def merge_run(
     base: Path | None = None,
     overwrite: bool = False,
 ) -> Merged:
-    """Merges a run directory, or an adapter file with its base; see `eyas.merge`.
+    """Merges a run directory, or an adapter file with its base; see `eyas.merging`.
 
     By default the file goes beside the adapter and is named after the base.
     """

@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 
 from eyas.observe.chart import Curve, draw, loss_png, text_chart
 from eyas.observe.metrics import open_metrics
-from eyas.train.events import Event, Saved, Step, Validated
+from eyas.training.events import Event, Saved, Step, Validated
 
 
 def test_loss_png_draws_three_labeled_curves(

@@ -9,7 +9,7 @@ from rich.console import Console
 
 from eyas.observe.average import Average
 from eyas.observe.console import console
-from eyas.train.events import Event, Finished, Saved, Step, Validated
+from eyas.training.events import Event, Finished, Saved, Step, Validated
 
 
 def step(number: int, seconds: float = 1.0, loss: float = 2.0) -> Step:

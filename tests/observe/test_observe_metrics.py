@@ -9,7 +9,7 @@ import pytest
 
 from eyas.errors import UserError
 from eyas.observe.metrics import open_metrics, read_metrics
-from eyas.train.events import Event, Finished, Saved, Step, Validated
+from eyas.training.events import Event, Finished, Saved, Step, Validated
 
 
 def step(number: int, loss: float = 2.5) -> Step:

@@ -10,8 +10,8 @@ import torch
 from eyas.cli.options import add_options
 from eyas.config import from_mapping
 from eyas.data import tokenizer_for
-from eyas.generate.sampling import Sampling
-from eyas.generate.stream import generate as stream
+from eyas.generation.sampling import Sampling
+from eyas.generation.stream import generate as stream
 from eyas.run import open_model
 
 

@@ -6,7 +6,7 @@ import click
 import torch
 
 from eyas.errors import UserError
-from eyas.merge import Merged
+from eyas.merging import Merged
 from eyas.run import merge_run
 
 _TYPES = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}

@@ -24,10 +24,10 @@ from eyas.run import (
     timed_step,
 )
 from eyas.run import train as start
-from eyas.train.events import Event
-from eyas.train.loop import LoopConfig
-from eyas.train.memory import predict
-from eyas.train.optim import OptimConfig
+from eyas.training.events import Event
+from eyas.training.loop import LoopConfig
+from eyas.training.memory import predict
+from eyas.training.optim import OptimConfig
 
 
 @click.command(short_help="Fine-tune a model on a data file.")

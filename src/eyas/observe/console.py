@@ -10,7 +10,7 @@ from rich.progress import BarColumn, Progress, TextColumn
 
 from eyas.observe.average import Average
 from eyas.observe.metrics import Sink
-from eyas.train.events import Event, Finished, Saved, Step, Validated
+from eyas.training.events import Event, Finished, Saved, Step, Validated
 
 _SHORTEST = 10.0  # seconds between two plain lines, at least
 _LONGEST = 300.0  # and at most, however many steps are left

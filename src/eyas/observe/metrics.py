@@ -11,7 +11,7 @@ from typing import Any, TextIO, cast
 
 from eyas.errors import UserError
 from eyas.files import write_bytes
-from eyas.train.events import Event
+from eyas.training.events import Event
 
 Sink = Callable[[Event], None]
 

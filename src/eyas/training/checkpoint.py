@@ -22,8 +22,8 @@ from eyas.adapters import Adapter, load_adapter, save_adapter
 from eyas.data import Cursor
 from eyas.errors import UserError
 from eyas.files import atomic_path, remove_temporaries
-from eyas.train.loop import Progress
-from eyas.train.optim import Optimizer
+from eyas.training.loop import Progress
+from eyas.training.optim import Optimizer
 
 _FOLDER = "checkpoints"
 

@@ -7,8 +7,8 @@ import torch
 from torch import Tensor, nn
 
 from eyas.errors import UserError
-from eyas.generate.sampling import GREEDY, Sampling
-from eyas.generate.stream import generate, until_stop
+from eyas.generation.sampling import GREEDY, Sampling
+from eyas.generation.stream import generate, until_stop
 
 
 class Bytes:

@@ -6,7 +6,7 @@ import torch
 from rwkv.utils import PIPELINE
 from torch import Tensor
 
-from eyas.generate.sampling import GREEDY, Sampling, chances, count, sample
+from eyas.generation.sampling import GREEDY, Sampling, chances, count, sample
 
 
 def logits(seed: int, size: int = 50) -> Tensor:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from eyas.errors import UserError
-from eyas.generate.sampling import Sampling, count, sample
+from eyas.generation.sampling import Sampling, count, sample
 
 END = 0  # the token that ends a document, and stands before the first one
 _SLICE = 1024  # prompt tokens a forward, which bounds the memory of their logits

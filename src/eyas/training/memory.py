@@ -3,8 +3,8 @@
 from eyas.adapters import adapter_tensors
 from eyas.data import BatchConfig
 from eyas.models import Model
-from eyas.train.loop import LoopConfig
-from eyas.train.loss import block_rows
+from eyas.training.loop import LoopConfig
+from eyas.training.loss import block_rows
 
 # Tensors of [B, T, C] that one block keeps for its backward, counted at the chunked operators,
 # and of [B, T, F]. Measured on the CPU, see benchmarks/memory.py.

@@ -20,10 +20,10 @@ import torch
 from eyas.data import Batch, Cursor
 from eyas.errors import UserError
 from eyas.models import Model
-from eyas.train.events import Event, Finished, Saved, Step, Validated
-from eyas.train.loss import IGNORED, cross_entropy
-from eyas.train.machine import peak_bytes
-from eyas.train.optim import Optimizer, learning_rate
+from eyas.training.events import Event, Finished, Saved, Step, Validated
+from eyas.training.loss import IGNORED, cross_entropy
+from eyas.training.machine import peak_bytes
+from eyas.training.optim import Optimizer, learning_rate
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,7 @@
+"""For all tests: shapes and types of every annotated function are checked, and one thread each."""
+
+import torch
+from jaxtyping import install_import_hook
+
+install_import_hook("eyas", "beartype.beartype")
+torch.set_num_threads(1)
