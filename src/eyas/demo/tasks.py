@@ -38,6 +38,11 @@ class Task:
     unseen: Path | None
     rules: tuple[Rule, ...]
 
+    def items(self, count: int) -> list["Item"]:
+        """Some test items, evenly spread over the file."""
+        items = read_items(self.test)
+        return items[:: max(1, len(items) // count)][:count]
+
 
 @dataclass(frozen=True)
 class Item:

@@ -109,5 +109,6 @@ def _write(
     with atomic_path(path) as temporary:
         temporary.mkdir()
         save_adapter(adapter, temporary / "adapter.safetensors")
-        torch.save(state, temporary / "optimizer.pt")
+        with (temporary / "optimizer.pt").open("wb") as file:  # given a path it hides a full disk
+            torch.save(state, file)
         (temporary / "progress.json").write_text(json.dumps(values))

@@ -1,0 +1,109 @@
+"""One fine-tuning of the embedded model, watched: losses and exact match on the way."""
+
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from eyas.adapters import method_named
+from eyas.data import BatchConfig, tokenizer_for
+from eyas.demo.score import exact_match
+from eyas.demo.tasks import FOLDER, Item, Task
+from eyas.errors import UserError
+from eyas.generation.sampling import GREEDY
+from eyas.generation.stream import generate
+from eyas.models import Model
+from eyas.run import Run, prepare, train
+from eyas.training.events import Event, Step
+from eyas.training.loop import LoopConfig
+from eyas.training.optim import OptimConfig
+
+BASE = FOLDER / "base.pth"
+RANK = 16
+STEPS = {"json": 100, "inflection": 140, "dates": 200, "numbers": 200}
+_POINTS = 5  # of the exact-match curve after the start
+_CONTEXT = 256
+
+
+@dataclass(frozen=True)
+class Played:
+    """What a fine-tuning did. Shares are from 0 to 1."""
+
+    method: str
+    out: Path
+    losses: list[tuple[int, float]]
+    matches: list[tuple[int, float]]  # by step, on the validation items
+    before: float  # on the test items
+    after: float
+    unseen: float | None  # on the test items in wordings that were not trained on
+    answers: list[tuple[Item, str, str]]  # an item, the answer before, the answer after
+
+
+def play(task: Task, method: str, out: Path, shown: int, eat: Callable[[Event], None]) -> Played:
+    """Fine-tunes the embedded model on a task, in a new run directory `out`.
+
+    shown: how many test items are answered before and after. eat: gets every event.
+    """
+    _clear(out)
+    prepared = prepare(demo_run(task, method, out))
+    model = prepared.model
+    items = task.items(shown)
+    before = exact_match(model, task.test)
+    answers_before = [answer(model, item.question) for item in items]
+    losses: list[tuple[int, float]] = []
+    matches = [(0, exact_match(model, task.valid))]
+    every = max(1, prepared.steps // _POINTS)
+    for event in train(prepared):
+        eat(event)
+        if isinstance(event, Step):
+            losses.append((event.step, event.loss))
+            if event.step % every == 0:
+                matches.append((event.step, exact_match(model, task.valid)))
+    answers_after = [answer(model, item.question) for item in items]
+    return Played(
+        method=method,
+        out=prepared.out,
+        losses=losses,
+        matches=matches,
+        before=before,
+        after=exact_match(model, task.test),
+        unseen=exact_match(model, task.unseen) if task.unseen else None,
+        answers=list(zip(items, answers_before, answers_after, strict=True)),
+    )
+
+
+def demo_run(task: Task, method: str, out: Path) -> Run:
+    """The settings of a demo: the same for every method."""
+    return Run(
+        model=BASE,
+        data=task.train,
+        out=out,
+        method=method_named(method, {"rank": RANK}, "demo"),  # type: ignore[arg-type]
+        batch=BatchConfig(ctx=_CONTEXT, micro_batch=32),
+        optim=OptimConfig(lr=4e-3, lr_final=2e-4, schedule="cosine", warmup_steps=15),
+        loop=LoopConfig(steps=STEPS[task.name]),
+    )
+
+
+@torch.inference_mode()
+def answer(model: Model, question: str) -> str:
+    """The model's likeliest answer to a question."""
+    training = model.training
+    model.eval()
+    prompt = f"User: {question}\n\nAssistant:"
+    tokenizer = tokenizer_for(model.vocab_size, BASE, None)
+    pieces = generate(model, tokenizer, prompt, GREEDY, 100, ("\n\n",), 0)
+    text = "".join(pieces).strip()
+    model.train(training)
+    return text
+
+
+def _clear(out: Path) -> None:
+    """Removes what an earlier demo left in its directory, and nothing else."""
+    if not out.exists():
+        return
+    if not (out / "run.toml").exists():
+        raise UserError(f"{out}: exists and is no run of the demo; choose another --out")
+    shutil.rmtree(out)
