@@ -7,7 +7,7 @@ base, chosen by `train_parts`; they belong to the adapter as they are.
 
 import re
 from collections.abc import Callable, Mapping
-from typing import ClassVar, Literal, Protocol, get_args
+from typing import ClassVar, Literal, Protocol, get_args, runtime_checkable
 
 import torch
 from jaxtyping import Float
@@ -23,6 +23,7 @@ _OWN_PARAMETER = re.compile(r"^blocks\.\d+\.(att|ffn)\.\w+$")
 _UNUSED = re.compile(r"^blocks\.0\.att\.v[012]$")
 
 
+@runtime_checkable
 class Method(Protocol):
     """What the user writes: a frozen dataclass that says how a model is adapted."""
 
@@ -38,6 +39,7 @@ class Method(Protocol):
         ...
 
 
+@runtime_checkable
 class LayerMethod(Protocol):
     """A method that is a layer over each linear inside the blocks."""
 

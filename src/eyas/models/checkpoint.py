@@ -4,7 +4,7 @@ import pickle
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
 from safetensors import SafetensorError
@@ -17,6 +17,7 @@ from eyas.models.model import Model, Shape, Sizes
 from eyas.wkv import Backend, chunked
 
 
+@runtime_checkable
 class Version(Protocol):
     """What the file of a model version offers."""
 

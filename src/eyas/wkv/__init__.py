@@ -11,7 +11,7 @@ in every argument, the state included; RWKV-5 is `wkv6` with a decay that does n
 `out` has the type of `r`.
 """
 
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from torch import Tensor
 
@@ -20,6 +20,7 @@ from eyas.wkv import chunked, reference
 __all__ = ["Backend", "chunked", "reference"]
 
 
+@runtime_checkable
 class Backend(Protocol):
     """What a module of operators offers; modules satisfy it as they are."""
 

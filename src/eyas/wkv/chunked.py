@@ -106,7 +106,8 @@ def _scores(q: Float[Tensor, "... C Q N"], k: Float[Tensor, "... C K N"], w: Ten
     length, size = w.shape[-2:]
     lead = w.shape[:-2]
     m = min(_WEAK_BLOCK, length) if w.amin() >= _WEAKEST else 1
-    matrix, before, after, total = _blocks(
+    blocks = _weak_blocks if m > 1 else _single_tokens
+    matrix, before, after, total = blocks(
         *(x.unflatten(len(lead), (length // m, m)) for x in (q, k, w))
     )
     while m < length:
@@ -130,8 +131,15 @@ def _scores(q: Float[Tensor, "... C Q N"], k: Float[Tensor, "... C K N"], w: Ten
     )
 
 
-def _blocks(q: Tensor, k: Tensor, w: Tensor) -> _Scores:
-    """Scores within blocks of one token, where there are none, or of weakly decaying ones."""
+def _single_tokens(q: Tensor, k: Tensor, w: Tensor) -> _Scores:
+    """Blocks of one token, in which no token reads an earlier one."""
+    matrix = w.new_zeros(*w.shape[:-1], q.shape[-2], 1, k.shape[-2])
+    nothing = torch.zeros_like(w)
+    return _Scores(matrix, nothing, nothing, w)
+
+
+def _weak_blocks(q: Tensor, k: Tensor, w: Tensor) -> _Scores:
+    """Scores within blocks of tokens that decay little."""
     m = w.shape[-2]
     before = w.cumsum(-2) - w
     total = w.sum(-2, keepdim=True)

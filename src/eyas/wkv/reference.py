@@ -27,7 +27,7 @@ def wkv6(
     r: Heads, log_decay: Heads, k: Heads, v: Heads, bonus: Float[Tensor, "H N"], state: State
 ) -> tuple[Heads, State]:
     """The RWKV-6 recurrence; see the package for shapes and types."""
-    steps = zip(*(_tokens(x, state) for x in (r, log_decay.exp(), k, v)), strict=True)
+    steps = zip(*(_tokens(x, state) for x in (r, log_decay.to(state).exp(), k, v)), strict=True)
     u, out = bonus.to(state), []
     for r_t, w_t, k_t, v_t in steps:
         out.append(_read(state, r_t) + v_t * (r_t * u * k_t).sum(-1, keepdim=True))
@@ -39,7 +39,9 @@ def wkv7(
     r: Heads, log_decay: Heads, k: Heads, v: Heads, a: Heads, b: Heads, state: State
 ) -> tuple[Heads, State]:
     """The RWKV-7 recurrence; see the package for shapes and types."""
-    steps = zip(*(_tokens(x, state) for x in (r, log_decay.exp(), k, v, a, b)), strict=True)
+    steps = zip(
+        *(_tokens(x, state) for x in (r, log_decay.to(state).exp(), k, v, a, b)), strict=True
+    )
     out = []
     for r_t, w_t, k_t, v_t, a_t, b_t in steps:
         removed = _read(state, a_t)

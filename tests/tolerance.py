@@ -1,0 +1,19 @@
+"""How close two results must be, by the type they were computed in. No test has its own number."""
+
+import torch
+from torch import Tensor
+
+EXACT = {torch.float64: (1e-10, 1e-10), torch.float32: (1e-5, 1e-6)}
+RELATIVE_RMS = {"forward": 4e-3, "gradient": 8e-3}  # bf16, fp16
+LOGITS = 1e-4  # largest difference over the standard deviation, against another implementation
+
+
+def assert_close(actual: Tensor, expected: Tensor, kind: str = "forward") -> None:
+    """Compares by the type of `actual`; scaled by the size of what is expected."""
+    if actual.dtype in EXACT:
+        rtol, atol = EXACT[actual.dtype]
+        scale = max(1.0, expected.abs().max().item()) if expected.numel() else 1.0
+        torch.testing.assert_close(actual, expected.to(actual), rtol=rtol, atol=atol * scale)
+        return
+    error = (actual.double() - expected.double()).norm() / expected.double().norm()
+    assert error <= RELATIVE_RMS[kind]
