@@ -15,7 +15,7 @@ with warnings.catch_warnings():
     from peft import LoraConfig, get_peft_model
 
 
-@pytest.mark.parametrize("method", [PiSSA(rank=4), LoRA(rank=4, alpha=8)], ids=lambda m: m.name)
+@pytest.mark.parametrize("method", [PiSSA(rank=4), LoRA(rank=4, alpha=8.0)], ids=lambda m: m.name)
 def test_trains_as_peft_does(method):
     torch.manual_seed(0)
     weight = torch.randn(24, 16)

@@ -1,0 +1,206 @@
+"""Whole runs: the same steps however they are cut up, and nothing lost."""
+
+import dataclasses
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from weights import write_model
+
+from eyas.adapters import Full, LoRA, PiSSA
+from eyas.data import BatchConfig
+from eyas.errors import UserError
+from eyas.observe.metrics import read_metrics
+from eyas.run import Run, read_run, run_from_mapping, run_to_mapping, train
+from eyas.training.checkpoint import locked, newest_checkpoint
+from eyas.training.events import Finished, Step, Validated
+from eyas.training.loop import LoopConfig
+from eyas.training.optim import OptimConfig
+
+METHODS = [
+    (PiSSA(rank=4), OptimConfig(lr=1e-3, schedule="cosine", warmup_steps=3)),
+    (LoRA(rank=4, dropout=0.1), OptimConfig(lr=1e-3)),
+    (Full(), OptimConfig(lr=1e-3, optimizer="muon", schedule="wsd")),
+]
+
+
+def data_file(folder: Path, documents: int = 30) -> Path:
+    path = folder / "data.jsonl"
+    texts = [f"document {i}: " + "ab" * (i % 40) for i in range(documents)]
+    path.write_text("".join(json.dumps({"text": text}) + "\n" for text in texts))
+    return path
+
+
+def a_run(folder: Path, out: str, method=METHODS[0][0], optim=METHODS[0][1], **loop) -> Run:
+    model = folder / "m.pth"
+    if not model.exists():
+        write_model(model)
+    data = folder / "data.jsonl"
+    if not data.exists():
+        data_file(folder)
+    settings = LoopConfig(**{"steps": 20, "save_every": 5, **loop})
+    batch = BatchConfig(ctx=32, micro_batch=4)
+    return Run(model, data, folder / out, method, batch=batch, optim=optim, loop=settings)
+
+
+def result(run: Run) -> dict[str, torch.Tensor]:
+    checkpoint = newest_checkpoint(run.out)
+    return {**checkpoint.adapter().tensors, **_optimizer_tensors(checkpoint.path)}
+
+
+def _optimizer_tensors(checkpoint: Path) -> dict[str, torch.Tensor]:
+    found = {}
+    for i, state in enumerate(torch.load(checkpoint / "optimizer.pt")["optimizer"]):
+        for j, slots in state["state"].items():
+            found |= {f"{i}.{j}.{name}": value for name, value in slots.items()}
+    return found
+
+
+def assert_same(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> None:
+    assert a.keys() == b.keys()
+    assert all(torch.equal(a[name], b[name]) for name in a)
+
+
+@pytest.mark.parametrize(("method", "optim"), METHODS, ids=lambda x: getattr(x, "name", ""))
+def test_a_run_that_was_cut_is_the_same_run_bit_for_bit(method, optim, tmp_path):
+    whole, cut = (a_run(tmp_path, name, method, optim) for name in ("whole", "cut"))
+    losses = [e.loss for e in train(whole) if isinstance(e, Step)]
+    for event in train(cut):  # an abandoned iterator is a process that died at step 12
+        if isinstance(event, Step) and event.step == 12:
+            break
+    again = [e for e in train(cut) if isinstance(e, Step)]
+    assert [e.step for e in again] == list(range(11, 21))
+    assert [e.loss for e in again] == losses[10:]
+    assert_same(result(cut), result(whole))
+    lines = read_metrics(cut.out / "metrics.jsonl")
+    assert [line["step"] for line in lines if line["event"] == "step"] == list(range(1, 21))
+    assert (cut.out / "adapter.safetensors").exists()
+
+
+def test_eight_rows_are_eight_times_one_row(tmp_path):
+    def first_step(name, micro_batch, accumulate):
+        run = a_run(tmp_path, name, steps=1, accumulate=accumulate)
+        batch = BatchConfig(ctx=32, micro_batch=micro_batch)
+        return next(iter(train(dataclasses.replace(run, batch=batch))))
+
+    one, many = first_step("a", 8, 1), first_step("b", 1, 8)
+    assert one.trained_tokens == many.trained_tokens
+    assert one.loss == pytest.approx(many.loss, rel=1e-5)
+    assert one.gradient_norm == pytest.approx(many.gradient_norm, rel=1e-5)
+
+
+def test_recomputed_activations_change_nothing(tmp_path):
+    plain = list(train(a_run(tmp_path, "a", steps=3)))
+    leaner = list(train(a_run(tmp_path, "b", steps=3, recompute=True)))
+    assert [e.loss for e in plain if isinstance(e, Step)] == [
+        e.loss for e in leaner if isinstance(e, Step)
+    ]
+
+
+def test_it_learns_and_reports_what_it_was_asked_to(tmp_path):
+    run = a_run(tmp_path, "out", steps=40, validate_every=20)
+    events = list(train(dataclasses.replace(run, validation_share=0.2)))
+    losses = [e.loss for e in events if isinstance(e, Step)]
+    assert sum(losses[-5:]) < 0.8 * sum(losses[:5])
+    assert [e.step for e in events if isinstance(e, Validated)] == [20, 40]
+    assert events[-1] == Finished(40, "steps done")
+    assert len(list((run.out / "checkpoints").iterdir())) == run.loop.keep
+
+
+def test_the_settings_file_is_the_run(tmp_path):
+    run = a_run(tmp_path, "out", steps=1)
+    list(train(run))
+    resolved = read_run(run.out)
+    assert resolved.loop.steps == 1
+    assert run_from_mapping(run_to_mapping(resolved), "x") == resolved
+
+
+def test_a_loss_that_is_not_finite_stops_and_keeps_the_last_checkpoint(tmp_path):
+    run = a_run(tmp_path, "out", optim=OptimConfig(lr=1e-3, clip=0.0), save_every=2)
+    steps = train(run)
+    while not (isinstance(event := next(steps), Step) and event.step == 3):
+        pass
+    _poison(steps)
+    with pytest.raises(UserError, match=r"at step 4 \(.*data\.jsonl:\d+.*checkpoint is kept"):
+        list(steps)
+    assert newest_checkpoint(run.out).progress.step == 2
+
+
+def _poison(generator) -> None:
+    """Puts a NaN into the model that the running generator trains."""
+    prepared = generator.gi_frame.f_locals["prepared"]
+    next(p for p in prepared.model.parameters() if p.requires_grad).data.view(-1)[0] = float("nan")
+
+
+def test_another_run_a_foreign_folder_and_a_lock_are_refused(tmp_path):
+    run = a_run(tmp_path, "out", steps=2)
+    list(train(run))
+    other = dataclasses.replace(run, optim=OptimConfig(lr=5e-4))
+    with pytest.raises(UserError, match=r"holds another run \(.*optim\.lr is 0\.001 there"):
+        list(train(other))
+    (tmp_path / "foreign").mkdir()
+    (tmp_path / "foreign" / "thesis.txt").write_text("mine")
+    with pytest.raises(UserError, match=r"thesis\.txt"):
+        list(train(a_run(tmp_path, "foreign")))
+    third = a_run(tmp_path, "third")
+    with locked(third.out), pytest.raises(UserError, match="another process"):
+        list(train(third))
+
+
+def test_changed_data_is_refused(tmp_path):
+    run = a_run(tmp_path, "out", steps=2)
+    list(train(run))
+    data_file(tmp_path, 31)
+    with pytest.raises(UserError, match="data has changed"):
+        list(train(run))
+
+
+def _command(folder: Path, out: str) -> list[str]:
+    a_run(folder, out)  # makes model and data
+    program = "from eyas.cli import main; raise SystemExit(main())"
+    options = "--rank 4 --lr 1e-3 --steps 400 --save-every 5 --ctx 32 --micro-batch 4 --out"
+    paths = [str(folder / "m.pth"), str(folder / "data.jsonl")]
+    return [sys.executable, "-c", program, "train", *paths, *options.split(), str(folder / out)]
+
+
+def _until_checkpoint(process: subprocess.Popen, out: Path, step: int) -> None:
+    for _ in range(600):
+        found = newest_checkpoint(out) if out.exists() else None
+        if found and found.progress.step >= step:
+            return
+        assert process.poll() is None
+        time.sleep(0.05)
+    raise AssertionError("no checkpoint in 30 s")
+
+
+def test_killed_and_started_again_is_the_same_run(tmp_path):
+    threads = {**os.environ, "OMP_NUM_THREADS": "1"}
+    whole, killed = _command(tmp_path, "whole"), _command(tmp_path, "killed")
+    subprocess.run(whole, check=True, capture_output=True, env=threads)
+    process = subprocess.Popen(killed, stdout=subprocess.DEVNULL, env=threads)
+    _until_checkpoint(process, tmp_path / "killed", 20)
+    process.kill()
+    process.wait()
+    done = subprocess.run(killed, check=True, capture_output=True, text=True, env=threads)
+    assert "resuming after step" in done.stdout
+    runs = (a_run(tmp_path, name) for name in ("killed", "whole"))
+    assert_same(*map(result, runs))
+
+
+def test_sigterm_saves_and_says_how_to_go_on(tmp_path):
+    command = _command(tmp_path, "out")
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    _until_checkpoint(process, tmp_path / "out", 5)
+    process.send_signal(signal.SIGTERM)
+    said, _ = process.communicate(timeout=30)
+    assert process.returncode == 0
+    assert "The same command goes on from here" in said
+    last = newest_checkpoint(tmp_path / "out").progress.step
+    lines = read_metrics(tmp_path / "out" / "metrics.jsonl")
+    assert last == max(line["step"] for line in lines if line["event"] == "step")
