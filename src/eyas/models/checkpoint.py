@@ -95,7 +95,7 @@ def _read_pickle(path: Path) -> object:
         zipped = file.read(4) == b"PK\x03\x04"
     try:
         return torch.load(path, map_location="cpu", mmap=zipped, weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError) as error:
+    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError, OSError) as error:
         raise UserError(f"{path}: {_damage(path, '.pth')}") from error
 
 
