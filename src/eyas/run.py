@@ -232,7 +232,6 @@ def train(run: Run | Prepared) -> Iterator[Event]:
 def _events(prepared: Prepared, stopped: threading.Event) -> Iterator[Event]:
     run, model, checkpoint = prepared.run, prepared.model, prepared.checkpoint
     assert run.loop.keep
-    _refuse_foreign(prepared.out)
     write_toml(run_to_mapping(run), prepared.out / _SETTINGS)
     optimizer = Optimizer(model, run.optim)
     progress = checkpoint.progress if checkpoint else Progress()
@@ -309,8 +308,11 @@ def merge_run(
 
     By default the file goes beside the adapter and is named after the base.
     """
+    if not run.exists():
+        raise UserError(f"{run}: no such file or folder; give a run's --out, or an adapter file")
     if run.is_dir():
-        adapter, base = newest_adapter(run), base or read_run(run).model
+        base = base or read_run(run).model
+        adapter = newest_adapter(run)
     elif base is None:
         raise UserError(f"{run}: an adapter file alone does not know where its base is; add --base")
     else:
@@ -365,7 +367,10 @@ def _resolved(run: Run, corpus: Corpus) -> Run:
 
 def _resumable(run: Run, out: Path, base: str, data: str) -> Checkpoint | None:
     """The checkpoint to go on from. Raises UserError where the directory has another run."""
+    if out.exists() and not out.is_dir():
+        raise UserError(f"{out}: is a file and no directory; choose another --out")
     if not (out / _SETTINGS).exists():
+        _refuse_foreign(out)
         return None
     there, here = flat(run_to_mapping(read_run(out))), flat(run_to_mapping(run))
     differing = [
@@ -386,9 +391,8 @@ def _resumable(run: Run, out: Path, base: str, data: str) -> Checkpoint | None:
 
 def _refuse_foreign(out: Path) -> None:
     """A directory with other things in it is not ours to write to."""
-    if (out / _SETTINGS).exists():
-        return
-    others = [path.name for path in out.iterdir() if path.name != ".lock"]
+    names = sorted(path.name for path in out.iterdir()) if out.exists() else []
+    others = [name for name in names if name != ".lock" and not name.endswith(".tmp")]
     if others:
         raise UserError(f"{out}: holds {others[0]} and is no run; choose another --out")
 

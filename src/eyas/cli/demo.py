@@ -15,7 +15,9 @@ from eyas.demo.tasks import TASK_NAMES, Task, load_task, read_items, score
 from eyas.models import load
 from eyas.observe.chart import Curve, draw, text_chart
 from eyas.observe.console import console
+from eyas.observe.metrics import Sink
 from eyas.run import merge_run
+from eyas.training.events import Event, Step
 
 _SHOWN = 4
 
@@ -45,7 +47,12 @@ def demo(task: str, compare: str | None, out: Path) -> None:
         started = time.perf_counter()
         terminal.print(f"[bold]{method}[/], rank {RANK}, {STEPS[task]} steps")
         with console(STEPS[task], terminal) as sink:
-            played.append(play(chosen, method, out / f"{task}-{method}", _SHOWN, sink))
+
+            def eat(event: Event, sink: Sink = sink) -> None:
+                if isinstance(event, Step):  # the rest is told at the end
+                    sink(event)
+
+            played.append(play(chosen, method, out / f"{task}-{method}", _SHOWN, eat))
         terminal.print(f"{time.perf_counter() - started:.0f} s, evaluations included\n")
     _show_curves(terminal, played, out / f"{task}-loss.png")
     _show_answers(terminal, played[0])
@@ -57,7 +64,8 @@ def _show_curves(terminal: Console, played: list[Played], picture: Path) -> None
     for run in played:
         terminal.print(f"[bold]loss, {run.method}[/] (nats a token, by step)")
         terminal.print(text_chart(run.losses), markup=False)
-    table = Table(title="exact match on validation items", title_justify="left")
+    terminal.print("[bold]exact match on validation items[/]")
+    table = Table()
     table.add_column("step", justify="right")
     for run in played:
         table.add_column(run.method, justify="right")
@@ -80,10 +88,12 @@ def _show_answers(terminal: Console, run: Played) -> None:
 def _show_scores(terminal: Console, task: Task, played: list[Played]) -> None:
     items = read_items(task.test)
     unseen = read_items(task.unseen) if task.unseen else []
-    title = f"exact match on {len(items)} test items that share nothing with the training"
-    table = Table("", "before", "after", title=title, title_justify="left")
+    terminal.print(
+        f"[bold]exact match on {len(items)} test items that share nothing with the training[/]"
+    )
+    table = Table("", "before", "after")
     if unseen:
-        table.add_column(f"after, in wordings never trained ({len(unseen)} items)")
+        table.add_column(f"after, new wordings ({len(unseen)} items)")
     for run in played:
         more = [f"{run.unseen:.1%}"] if run.unseen is not None else []
         table.add_row(run.method, f"{run.before:.1%}", f"[bold]{run.after:.1%}[/]", *more)

@@ -129,7 +129,8 @@ def _trained_lines(prepared: Prepared) -> list[str]:
 
 
 def _memory_lines(prepared: Prepared) -> list[str]:
-    parts = predict(prepared.model, prepared.run.batch, prepared.run.loop)
+    longest = int((prepared.corpus.offsets[1:] - prepared.corpus.offsets[:-1]).max())
+    parts = predict(prepared.model, prepared.run.batch, prepared.run.loop, longest)
     total = sum(parts.values())
     detail = ", ".join(f"{name} {size / 2**20:,.0f}" for name, size in parts.items())
     return [f"about {total / 2**20:,.0f} MiB at the peak ({detail})"]

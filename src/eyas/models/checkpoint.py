@@ -2,6 +2,8 @@
 
 import pickle
 import re
+import struct
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Protocol, runtime_checkable
@@ -35,6 +37,21 @@ class Version(Protocol):
 VERSIONS: tuple[Version, ...] = (rwkv5, rwkv6, rwkv7)
 
 _WRAPPERS = ("state_dict", "model", "module", "model_state_dict")
+_ADAPTED = re.compile(r"(^|\.)(lora_A|lora_B|bone|disha)(\.|$)")
+# Arbitrary bytes are instructions to the unpickler, which stumbles over them in many ways.
+_NOT_A_PICKLE = (
+    pickle.UnpicklingError,
+    RuntimeError,
+    EOFError,
+    OSError,
+    ValueError,
+    LookupError,
+    AttributeError,
+    TypeError,
+    OverflowError,
+    AssertionError,
+    struct.error,
+)
 _PREFIX = re.compile(r"^(_forward_module\.|_orig_mod\.|module\.|model\.)+")
 
 
@@ -94,8 +111,15 @@ def _read_pickle(path: Path) -> object:
     with path.open("rb") as file:
         zipped = file.read(4) == b"PK\x03\x04"
     try:
-        return torch.load(path, map_location="cpu", mmap=zipped, weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError, OSError) as error:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of pickles that turn out to be no checkpoint
+            return torch.load(path, map_location="cpu", mmap=zipped, weights_only=True)
+    except _NOT_A_PICKLE as error:
+        if "unsupported global" in str(error).lower():
+            raise UserError(
+                f"{path}: this is not a PyTorch checkpoint of weights alone: it asks for Python "
+                "code, which was not run; take a file that holds only tensors"
+            ) from error
         raise UserError(f"{path}: {_damage(path, '.pth')}") from error
 
 
@@ -127,6 +151,8 @@ def _unwrap(content: object, path: Path) -> dict[str, Tensor]:
 def shape_of(tensors: Mapping[str, Tensor], path: str | Path) -> Shape:
     """Version and dimensions of the model whose tensors these are."""
     sizes: Sizes = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
+    if any(map(_ADAPTED.search, sizes)):
+        raise UserError(f"{path}: this is an adapter, not a model; give the .pth of its base model")
     if foreign := _foreign(sizes):
         raise UserError(f"{path}: {foreign}; eyas trains RWKV-5.2, RWKV-6 and RWKV-7 models")
     version = next((v for v in VERSIONS if v.matches(sizes)), None)
@@ -163,8 +189,6 @@ def _foreign(sizes: Sizes) -> str | None:
 
 
 def _what_is_it(sizes: Sizes) -> str:
-    if any(name.endswith(("lora_A", "lora_B", ".bone", ".disha")) for name in sizes):
-        return "this is an adapter, not a model"
     if sizes and all(name.endswith("time_state") for name in sizes):
         return "this is a state file, not a model"
     some = ", ".join(list(sizes)[:3]) or "no tensors"

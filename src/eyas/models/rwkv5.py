@@ -24,7 +24,8 @@ NAME = "x052"
 
 def matches(sizes: Sizes) -> bool:
     gated = any(name.endswith("att.time_mix_g") for name in sizes)
-    return gated and len(sizes.get("blocks.0.att.time_decay", ())) == 2
+    decay = sizes.get("blocks.0.att.time_decay", ())
+    return gated and len(decay) == 2 and decay[1] > 1  # RWKV-5.1 has one for each head
 
 
 def shape_of(sizes: Sizes) -> Shape:

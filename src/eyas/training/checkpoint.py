@@ -51,7 +51,12 @@ class Checkpoint:
 @contextmanager
 def locked(run: Path) -> Iterator[None]:
     """Keeps every other process from training in this directory; ends with the process."""
-    run.mkdir(parents=True, exist_ok=True)
+    try:
+        run.mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError) as error:
+        raise UserError(
+            f"{run}: a file is in the way of this folder; choose another --out"
+        ) from error
     lock = FileLock(run / ".lock")
     try:
         lock.acquire(blocking=False)

@@ -7,19 +7,22 @@ from eyas.training.loop import LoopConfig
 from eyas.training.loss import block_rows
 
 # Tensors of [B, T, C] that one block keeps for its backward, counted at the chunked operators,
-# and of [B, T, F]. Measured on the CPU, see benchmarks/memory.py.
-_KEPT_WIDE = {"x052": 40, "x060": 62, "x070": 95}
+# and of [B, T, F]. Fitted to the peaks of 0.1B-shaped models at 512 tokens on a CPU.
+_KEPT_WIDE = {"x052": 74, "x060": 96, "x070": 120}
 _KEPT_FFN = 2
-_PROCESS = 330 * 2**20  # Python and PyTorch with nothing loaded
+_PROCESS = 450 * 2**20  # Python, PyTorch and a tokenizer
 
 
-def predict(model: Model, batch: BatchConfig, loop: LoopConfig) -> dict[str, int]:
-    """Bytes at the peak of a step, by part, on the CPU."""
+def predict(model: Model, batch: BatchConfig, loop: LoopConfig, longest: int) -> dict[str, int]:
+    """Bytes at the peak of a step, by part, on the CPU; an estimate.
+
+    longest: tokens of the longest document.
+    """
     shape, item = model.shape, model.dtype.itemsize
     trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
     weights = sum(p.nbytes for p in model.parameters() if not p.requires_grad)
     adapter = sum(t.nbytes for t in adapter_tensors(model).values())
-    tokens = batch.micro_batch * batch.ctx
+    tokens = batch.micro_batch * min(batch.ctx, longest)
     block = tokens * item * (_KEPT_WIDE[shape.version] * shape.width + _KEPT_FFN * shape.ffn_width)
     inputs = tokens * item * shape.width * shape.num_layers
     rows = min(tokens, block_rows(shape.vocab_size * 4))

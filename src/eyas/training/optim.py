@@ -132,4 +132,5 @@ def _groups(
 
 
 def _is_matrix(name: str, parameter: Tensor) -> bool:
-    return name.startswith("blocks.") and parameter.dim() == 2 and not name.endswith("r_k")
+    vectors_by_head = name.endswith(("att.r_k", "att.time_decay", "att.time_faaaa"))
+    return name.startswith("blocks.") and parameter.dim() == 2 and not vectors_by_head
