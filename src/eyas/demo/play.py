@@ -22,7 +22,7 @@ from eyas.training.optim import OptimConfig
 
 BASE = FOLDER / "base.pth"
 RANK = 16
-STEPS = {"json": 100, "inflection": 140, "dates": 200, "numbers": 200}
+STEPS = {"json": 80, "inflection": 140, "dates": 200, "numbers": 200}
 _POINTS = 5  # of the exact-match curve after the start
 _CONTEXT = 256
 

@@ -27,7 +27,7 @@ def exact_match(model: Model, path: Path) -> float:
     for batch in one_pass(corpus, BatchConfig(ctx=longest, micro_batch=_ROWS)):
         logits, _ = model(batch.tokens)
         asked = batch.targets != UNTRAINED
-        right += int(((logits.argmax(-1) == batch.targets) | ~asked).all(1).sum())
+        right += int(((logits.argmax(-1).cpu() == batch.targets) | ~asked).all(1).sum())
         total += len(asked)
     model.train(training)
     return right / total

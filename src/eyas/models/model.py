@@ -125,11 +125,12 @@ class Model(nn.Module):
     ) -> tuple[Float[Tensor, "B T C"], State]:
         """What the head reads, and the state after the last token.
 
-        recompute_activations: keep only the input of each block for the backward (activation
-        checkpointing).
+        tokens: on any device. recompute_activations: keep only the input of each block for the
+        backward (activation checkpointing).
         """
         state = self.initial_state(len(tokens)) if state is None else state
         layers = self.layers()
+        tokens = tokens.to(self.emb.weight.device)
         x = layers[0].ln0(F.embedding(tokens, self.emb.weight).to(self.dtype))
         after, first_value = [], None
         for block, before in zip(layers, state, strict=True):

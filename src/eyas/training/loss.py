@@ -31,6 +31,7 @@ def cross_entropy(
 
     logit_l2: weight of the second term. Positions that are ignored cost nothing.
     """
+    targets = targets.to(hidden.device)
     trained = targets != IGNORED
     out: Tensor = _CrossEntropy.apply(hidden[trained], weight, targets[trained], logit_l2)
     return out
