@@ -10,6 +10,7 @@ LAYERS = [
     {"demo"},
     {"run"},
     {"merging"},
+    {"settings"},
     {"observe", "export"},
     {"training", "generation"},
     {"adapters", "data"},

@@ -17,7 +17,8 @@ from eyas.adapters import Full, LoRA, PiSSA
 from eyas.data import BatchConfig
 from eyas.errors import UserError
 from eyas.observe.metrics import read_metrics
-from eyas.run import Run, read_run, run_from_mapping, run_to_mapping, train
+from eyas.run import read_run, train
+from eyas.settings import Run, run_from_mapping, run_to_mapping
 from eyas.training.checkpoint import locked, newest_checkpoint
 from eyas.training.events import Finished, Step, Validated
 from eyas.training.loop import LoopConfig

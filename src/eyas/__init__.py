@@ -21,16 +21,16 @@ if TYPE_CHECKING:
     from eyas.generation.sampling import Sampling as Sampling
     from eyas.generation.stream import generate as generate
     from eyas.models import load as load
-    from eyas.run import Run as Run
     from eyas.run import merge_run as merge
     from eyas.run import train as train
+    from eyas.settings import Run as Run
 
 # Imported when they are asked for: `eyas --help` must not wait for PyTorch.
 _HOMES = {
     "Full": "eyas.adapters:Full",
     "LoRA": "eyas.adapters:LoRA",
     "PiSSA": "eyas.adapters:PiSSA",
-    "Run": "eyas.run:Run",
+    "Run": "eyas.settings:Run",
     "Sampling": "eyas.generation.sampling:Sampling",
     "UserError": "eyas.errors:UserError",
     "generate": "eyas.generation.stream:generate",

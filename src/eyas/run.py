@@ -11,36 +11,27 @@ import dataclasses
 import hashlib
 import signal
 import threading
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
-from typing import Annotated, Literal
 
 import torch
 
 from eyas.adapters import (
-    METHODS,
     Adapter,
-    Full,
-    LoRA,
-    Part,
-    PiSSA,
     adapter_tensors,
     attach,
     describe,
     load_adapter,
-    method_named,
     restore,
     save_adapter,
 )
-from eyas.config import fields_of, from_mapping, read_toml, to_mapping, write_toml
+from eyas.config import read_toml, write_toml
 from eyas.data import (
     Batch,
-    BatchConfig,
     Corpus,
-    Mask,
     Tokenizer,
     load_corpus,
     one_pass,
@@ -54,106 +45,16 @@ from eyas.merging import Merged, load_adapted, merge
 from eyas.models import Model, load
 from eyas.models.fingerprint import fingerprint
 from eyas.observe.metrics import open_metrics
+from eyas.settings import Run, flat, run_from_mapping, run_to_mapping
 from eyas.training.checkpoint import Checkpoint, locked, newest_checkpoint, save_checkpoint
 from eyas.training.events import Event, Finished, Step
-from eyas.training.loop import LoopConfig, Progress
+from eyas.training.loop import Progress
 from eyas.training.loop import train as loop
-from eyas.training.optim import OptimConfig, Optimizer
+from eyas.training.optim import Optimizer
 
 _SETTINGS = "run.toml"
 # What may be changed between two parts of one run, as it does not change the past.
 _FREE = {"loop.keep", "loop.save_every", "loop.validate_every"}
-
-
-@dataclass(frozen=True)
-class Run:
-    """Everything that a training run is made of."""
-
-    model: Annotated[Path, "base model, .pth or .safetensors"]
-    data: Annotated[Path, "training data: .jsonl, .txt, a folder of .txt, or a binidx pair"]
-    out: Annotated[Path | None, "run directory; default: runs/MODEL-DATA-METHOD"] = None
-    method: PiSSA | LoRA | Full = field(default_factory=PiSSA)
-    train_parts: Annotated[
-        tuple[Part, ...], "whole tensors of the base that train beside the adapter"
-    ] = ()
-    validation: Annotated[Path | None, "held-out data, of the same kinds as the data"] = None
-    validation_share: Annotated[float, "share of the documents held out, 0 to 1"] = 0.0
-    mask: Annotated[
-        Mask, "what is trained: all, the answers, or auto: answers of messages, all of texts"
-    ] = "auto"
-    tokenizer: Annotated[
-        str | None, "world, bytes, world-bytes, or a vocabulary file; default: by the model"
-    ] = None
-    precision: Annotated[
-        Literal["auto", "fp32", "bf16"], "of activations; auto: fp32 on a CPU, bf16 on a GPU"
-    ] = "auto"
-    storage: Annotated[
-        Literal["file", "fp32", "bf16", "fp16"], "of the frozen weights; file: as in the model"
-    ] = "file"
-    seed: Annotated[int, "of adapter, data order and dropout"] = 0
-    batch: BatchConfig = field(default_factory=BatchConfig)
-    optim: OptimConfig = field(default_factory=OptimConfig)
-    loop: LoopConfig = field(default_factory=LoopConfig)
-
-    def __post_init__(self) -> None:
-        if not 0 <= self.validation_share < 1:
-            raise ValueError(f"validation_share = {self.validation_share} must be 0 up to 1")
-        if self.validation and self.validation_share:
-            raise ValueError("validation and validation_share exclude one another; give one")
-
-
-_TABLES = {"batch": BatchConfig, "optim": OptimConfig, "loop": LoopConfig}
-
-
-def run_from_mapping(values: Mapping[str, object], where: str) -> Run:
-    """The run that a TOML file or the command line describes; strict.
-
-    The table `method` has the method's `name` beside its settings.
-    """
-    values = dict(values)
-    chosen = values.get("method", {})
-    if isinstance(chosen, str):
-        chosen = {"name": chosen}
-    if not isinstance(chosen, Mapping):
-        raise UserError(f"{where}: method must be a name or a table with a name")
-    settings = {key: value for key, value in chosen.items() if key != "name"}
-    values["method"] = method_named(str(chosen.get("name", PiSSA.name)), settings, where)
-    return from_mapping(Run, values, where)
-
-
-def run_to_mapping(run: Run) -> dict[str, object]:
-    """What `run_from_mapping` takes, for TOML."""
-    method = {"name": run.method.name, **to_mapping(run.method)}
-    return {**to_mapping(run), "method": method}
-
-
-def nested(flat: Mapping[str, object]) -> dict[str, object]:
-    """Options by their field's name, put into the tables that they belong to."""
-    owners = {f.name: table for table, cls in _TABLES.items() for f in fields_of(cls)}
-    owners |= {f.name: "method" for cls in METHODS for f in fields_of(cls)}
-    values: dict[str, object] = {}
-    for name, value in flat.items():
-        if name == "method":
-            _table(values, "method")["name"] = value
-        elif name in owners:
-            _table(values, owners[name])[name] = value
-        else:
-            values[name] = value
-    return values
-
-
-def merged(below: Mapping[str, object], above: Mapping[str, object]) -> dict[str, object]:
-    """Two nested mappings laid over one another; what stands above wins."""
-    result = dict(below)
-    for key, value in above.items():
-        lower = result.get(key)
-        if isinstance(value, Mapping) and isinstance(lower, Mapping):
-            # Another method does not inherit the settings of the one below.
-            fresh = key == "method" and value.get("name", lower.get("name")) != lower.get("name")
-            result[key] = dict(value) if fresh else merged(lower, value)
-        else:
-            result[key] = value
-    return result
 
 
 @dataclass(frozen=True)
@@ -424,20 +325,3 @@ def _compute_dtype(run: Run, device: torch.device) -> torch.dtype:
     if run.precision == "auto":
         return torch.float32 if device.type == "cpu" else torch.bfloat16
     return {"fp32": torch.float32, "bf16": torch.bfloat16}[run.precision]
-
-
-def flat(values: Mapping[str, object], prefix: str = "") -> dict[str, object]:
-    """A nested mapping as `table.name`: value."""
-    result: dict[str, object] = {}
-    for key, value in values.items():
-        if isinstance(value, Mapping):
-            result |= flat(value, f"{prefix}{key}.")
-        else:
-            result[prefix + key] = value
-    return result
-
-
-def _table(values: dict[str, object], name: str) -> dict[str, object]:
-    table = values.setdefault(name, {})
-    assert isinstance(table, dict)
-    return table

@@ -12,18 +12,9 @@ from eyas.data import BatchConfig, colored, summarize
 from eyas.errors import UserError
 from eyas.observe.console import console
 from eyas.observe.summary import print_summary
-from eyas.run import (
-    Prepared,
-    Run,
-    flat,
-    merged,
-    nested,
-    prepare,
-    run_from_mapping,
-    run_to_mapping,
-    timed_step,
-)
+from eyas.run import Prepared, prepare, timed_step
 from eyas.run import train as start
+from eyas.settings import Run, flat, merged, nested, run_from_mapping, run_to_mapping
 from eyas.training.events import Event
 from eyas.training.loop import LoopConfig
 from eyas.training.memory import predict

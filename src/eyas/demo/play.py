@@ -15,7 +15,8 @@ from eyas.errors import UserError
 from eyas.generation.sampling import GREEDY
 from eyas.generation.stream import generate
 from eyas.models import Model
-from eyas.run import Run, prepare, train
+from eyas.run import prepare, train
+from eyas.settings import Run
 from eyas.training.events import Event, Step
 from eyas.training.loop import LoopConfig
 from eyas.training.optim import OptimConfig
