@@ -3,7 +3,7 @@
 import pytest
 import torch
 from peer import rwkv_logits
-from tolerance import LOGITS, assert_close
+from tolerance import LOGITS
 from weights import SHAPES, write_model
 
 from eyas.adapters import METHODS, Full, adapter_tensors, attach, describe
@@ -41,7 +41,9 @@ def test_merged_is_adapted(cls, version, dtype, tmp_path):
     assert list(written) == list(base)
     assert all(t.dtype == (dtype or torch.bfloat16) for t in written.values())
     if dtype == torch.float32:
-        assert_close(load(tmp_path / "out.pth")(TOKENS)[0].bfloat16(), model(TOKENS)[0])
+        expected = model(TOKENS)[0]
+        difference = load(tmp_path / "out.pth")(TOKENS)[0] - expected
+        assert difference.abs().max() / expected.std() <= LOGITS
     for name, layer in ((n, m) for n, m in model.named_modules() if hasattr(m, "delta")):
         key = f"{name}.weight"
         exact = base[key].float() + layer.delta()

@@ -61,6 +61,7 @@ class _Source:
     rounding: _Rounding = field(default_factory=_Rounding)
 
     def make(self, name: str, dtype: torch.dtype) -> Tensor:
+        """The merged tensor; one that did not change is the base's own, bit for bit."""
         base = self.base[name]
         if name in self.layers:
             delta = self.layers[name].delta()

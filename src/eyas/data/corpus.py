@@ -63,6 +63,7 @@ def load_corpus(path: Path, tokenizer: Tokenizer, vocab_size: int, mask: Mask) -
 
 
 def summarize(corpus: Corpus, ctx: int) -> Summary:
+    """Counts a corpus as it will be trained with a context of `ctx` tokens."""
     pieces = cut(corpus.offsets, ctx)
     kept = int(has_trained_target(pieces, corpus.trained).sum())
     pairs = pair_counts(corpus.offsets)

@@ -84,6 +84,10 @@ class TimeMix(nn.Module):
         state: Float[Tensor, "B H N N"],
         first_value: Float[Tensor, "B T C"] | None,
     ) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
+        """Out [B, T, C], the last input, the state after it, and layer 0's values.
+
+        last: the input before the first; first_value: of layer 0, which only RWKV-7 uses.
+        """
         previous, last = token_shift(x, last)
         x_r, x_w, x_k, x_v, x_a, x_g = (
             torch.addcmul(x, previous - x, getattr(self, f"x_{name}").to(x)) for name in "rwkvag"
