@@ -2,25 +2,32 @@
 
     W_merged = round(W + delta)        in float32 (or wider), rounded once, tensor by tensor
 
-Whole tensors that were trained replace the base's. Keys, their order and types stay the base's.
+W is what the trained layer had below it: the base's weight, or dequantize(codes) of the very codes
+that were trained on. Whole tensors that were trained replace the base's. Keys, their order and
+types stay the base's; a trained initial state follows the tensors of its layer.
 """
 
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import cast
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.nn import functional as F
 
-from eyas.adapters import Adapter, adapted_layers, adapter_tensors, method_named, restore
+from eyas.adapters import Adapter, adapted_layers, adapter_tensors, restore_adapter
 from eyas.adapters.base import AdaptedLinear
 from eyas.errors import UserError
 from eyas.export.pth import Entry, write_pth
-from eyas.models import Model, load, read_tensors
+from eyas.models import Linear, Model, load, read_tensors
 from eyas.models.fingerprint import fingerprint
+from eyas.quant import QuantizedLinear
 
 _PROOF_TOKENS = (2, 64)
+_EXACT = 1e-4  # relative difference that the order of float32 sums explains
+_MARGIN = 4
 
 
 @dataclass(frozen=True)
@@ -30,10 +37,12 @@ class Merged:
     path: Path
     largest_difference: float
     """Of any logit, adapted against merged."""
+    loss_difference: float
+    """Of the mean cross-entropy of the same tokens."""
     relative_difference: float
     """RMS of the logits' differences over the RMS of the logits."""
     allowed: float
-    """The most that the output type explains of `relative_difference`."""
+    """The most that rounding to the output type explains of `relative_difference`."""
     rounding_share: float
     """||merged - trained|| / ||trained - base|| over all changed weights; 0 where none changed."""
 
@@ -43,9 +52,9 @@ class _Rounding:
     error: float = 0.0
     change: float = 0.0
 
-    def add(self, merged: Tensor, exact: Tensor, base: Tensor) -> None:
+    def add(self, merged: Tensor, exact: Tensor, moved: Tensor) -> None:
         self.error += (merged.to(exact) - exact).square().sum().item()
-        self.change += (exact - base.to(exact)).square().sum().item()
+        self.change += moved.square().sum().item()
 
     def share(self) -> float:
         return math.sqrt(self.error / self.change) if self.change else 0.0
@@ -56,24 +65,34 @@ class _Source:
     """The tensors of the merged model, made when they are asked for."""
 
     base: Mapping[str, Tensor]
-    layers: Mapping[str, AdaptedLinear]
+    layers: Mapping[str, AdaptedLinear | QuantizedLinear]
     whole: Mapping[str, Tensor]
     rounding: _Rounding = field(default_factory=_Rounding)
 
     def make(self, name: str, dtype: torch.dtype) -> Tensor:
         """The merged tensor; one that did not change is the base's own, bit for bit."""
-        base = self.base[name]
-        if name in self.layers:
-            delta = self.layers[name].delta()
-            exact = base.to(delta) + delta if delta.any() else base
-        else:
-            exact = self.whole.get(name, base)
+        exact, moved = self._exact(name)
         merged = exact.to(dtype)
-        if exact is not base:
-            self.rounding.add(merged, exact, base)
+        if moved is not None:
+            self.rounding.add(merged, exact, moved)
         if not torch.isfinite(merged).all():
             raise UserError(f"{name} has values that {_name(dtype)} cannot hold; take --dtype fp32")
         return merged
+
+    def _exact(self, name: str) -> tuple[Tensor, Tensor | None]:
+        """The trained tensor, and what training changed in it, if anything."""
+        base, layer = self.base.get(name), self.layers.get(name)
+        if isinstance(layer, QuantizedLinear):
+            return layer.dense_weight(), None
+        if layer is not None:
+            delta = layer.delta()
+            if delta.any() or isinstance(layer.base, QuantizedLinear):
+                return layer.base.dense_weight().to(delta) + delta, layer.moved()
+        if name in self.whole:
+            whole = self.whole[name]
+            return whole, whole if base is None else whole - base.to(whole)
+        assert base is not None
+        return base, None
 
 
 def merge(base: Path, adapter: Adapter, out: Path, dtype: torch.dtype | None = None) -> Merged:
@@ -94,15 +113,15 @@ def merge(base: Path, adapter: Adapter, out: Path, dtype: torch.dtype | None = N
         )
     adapted = load_adapted(base, adapter)
     own = adapter_tensors(adapted)
-    source = _Source(
-        tensors, adapted_layers(adapted), {n: t for n, t in own.items() if n in tensors}
-    )
+    whole = {n: t for n, t in own.items() if n in tensors or _is_new_state(n, t)}
+    source = _Source(tensors, _changed_layers(adapted), whole)
 
-    def entry(name: str, tensor: Tensor) -> Entry:
-        kind = dtype or tensor.dtype
+    def entry(name: str) -> Entry:
+        tensor = tensors[name] if name in tensors else whole[name]
+        kind = dtype or (tensors[name] if name in tensors else tensors["ln_out.weight"]).dtype
         return Entry(name, tuple(tensor.shape), kind, lambda: source.make(name, kind))
 
-    write_pth(out, [entry(name, tensor) for name, tensor in tensors.items()])
+    write_pth(out, [entry(name) for name in _in_order(tensors, whole)])
     merged = _proof(adapted, out, dtype, source.rounding.share())
     if not merged.relative_difference <= merged.allowed:
         out.unlink()
@@ -116,9 +135,36 @@ def merge(base: Path, adapter: Adapter, out: Path, dtype: torch.dtype | None = N
 def load_adapted(base: Path, adapter: Adapter) -> Model:
     """The base with the adapter attached, ready to run."""
     model = load(base)
-    restore(model, method_named(adapter.method, adapter.settings, "the adapter"), adapter.tensors)
+    restore_adapter(model, adapter)
     model.eval()
     return model
+
+
+def _changed_layers(adapted: Model) -> dict[str, AdaptedLinear | QuantizedLinear]:
+    """The linears that do not hold the base's weight as it is, by that weight's key."""
+    below = {id(layer.base) for layer in adapted_layers(adapted).values()}
+    quantized = {
+        f"{name}.weight": module
+        for name, module in adapted.named_modules()
+        if isinstance(module, QuantizedLinear) and id(module) not in below
+    }
+    return {**adapted_layers(adapted), **quantized}
+
+
+def _is_new_state(name: str, tensor: Tensor) -> bool:
+    """Zeros are what every model begins with; they need no place in the file."""
+    return name.endswith(".time_state") and bool(tensor.any())
+
+
+def _in_order(base: Mapping[str, Tensor], whole: Mapping[str, Tensor]) -> list[str]:
+    """The base's keys in its order, a new tensor behind the last one of its layer's time mix."""
+    names = list(base)
+    for name in whole:
+        if name not in base:
+            layer = name.rpartition(".")[0]
+            last = max(i for i, other in enumerate(names) if other.startswith(f"{layer}."))
+            names.insert(last + 1, name)
+    return names
 
 
 @torch.inference_mode()
@@ -128,15 +174,42 @@ def _proof(adapted: Model, path: Path, dtype: torch.dtype | None, rounding: floa
     merged = load(path)
     expected, _ = adapted(tokens)
     found, _ = merged(tokens)
-    difference = found - expected
-    narrowest = max(torch.finfo(p.dtype).eps for p in merged.parameters())
+    narrowest = max(torch.finfo(dtype or p.dtype).eps for p in merged.parameters())
+    noisy = _with_noise(adapted, tokens, narrowest, generator)
+    next_tokens = tokens[:, 1:].flatten()
+    before, after = (
+        F.cross_entropy(logits[:, :-1].flatten(0, 1), next_tokens) for logits in (expected, found)
+    )
     return Merged(
         path=path,
-        largest_difference=difference.abs().max().item(),
-        relative_difference=(difference.norm() / expected.norm().clamp_min(1e-30)).item(),
-        allowed=max(1e-4, 16 * (torch.finfo(dtype).eps if dtype else narrowest)),
+        largest_difference=(found - expected).abs().max().item(),
+        loss_difference=(after - before).item(),
+        relative_difference=_relative(found, expected),
+        allowed=max(_EXACT, _MARGIN * _relative(noisy, expected)),
         rounding_share=rounding,
     )
+
+
+def _with_noise(model: Model, tokens: Tensor, eps: float, generator: torch.Generator) -> Tensor:
+    """The logits where every linear's output has noise as large as rounding its weight makes.
+
+    How much a model amplifies it depends on the model, so it is measured and not assumed.
+    """
+
+    def disturb(module: nn.Module, inputs: object, out: Tensor) -> Tensor:  # noqa: ARG001
+        noise = torch.randn(out.shape, generator=generator)
+        return out + eps * out.square().mean(-1, keepdim=True).sqrt() * noise
+
+    kinds = (AdaptedLinear, Linear, QuantizedLinear)
+    handles = [m.register_forward_hook(disturb) for m in model.modules() if isinstance(m, kinds)]
+    logits, _ = model(tokens)
+    for handle in handles:
+        handle.remove()
+    return cast(Tensor, logits)
+
+
+def _relative(found: Tensor, expected: Tensor) -> float:
+    return float((found - expected).norm() / expected.norm().clamp_min(1e-30))
 
 
 def _name(dtype: torch.dtype) -> str:

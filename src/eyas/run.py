@@ -21,11 +21,11 @@ import torch
 
 from eyas.adapters import (
     Adapter,
-    adapter_tensors,
     attach,
     describe,
+    free_parts,
     load_adapter,
-    restore,
+    restore_adapter,
     save_adapter,
 )
 from eyas.config import read_toml, write_toml
@@ -45,8 +45,15 @@ from eyas.merging import Merged, load_adapted, merge
 from eyas.models import Model, load
 from eyas.models.fingerprint import fingerprint
 from eyas.observe.metrics import open_metrics
+from eyas.quant import cast_frozen, codes_hash, place
 from eyas.settings import Run, flat, run_from_mapping, run_to_mapping
-from eyas.training.checkpoint import Checkpoint, locked, newest_checkpoint, save_checkpoint
+from eyas.training.checkpoint import (
+    Checkpoint,
+    locked,
+    newest_checkpoint,
+    read_checkpoint,
+    save_checkpoint,
+)
 from eyas.training.events import Event, Finished, Step
 from eyas.training.loop import Progress
 from eyas.training.loop import train as loop
@@ -65,6 +72,7 @@ class Prepared:
     out: Path
     model: Model
     base: str  # fingerprint of the base model
+    codes: str  # hash of its quantized tensors
     base_parameters: int
     tokenizer: Tokenizer
     corpus: Corpus
@@ -88,10 +96,6 @@ def prepare(run: Run) -> Prepared:
     model = load(run.model, dtype=_compute_dtype(run, device))
     base = fingerprint(model.state_dict())
     base_parameters = sum(p.numel() for p in model.parameters())
-    if run.storage != "file":
-        model.to(
-            {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}[run.storage]
-        )
     given = run.tokenizer
     tokenizer = tokenizer_for(model.vocab_size, run.model, given)
     corpus = load_corpus(run.data, tokenizer, model.vocab_size, run.mask)
@@ -103,15 +107,28 @@ def prepare(run: Run) -> Prepared:
     run = _resolved(run, corpus)
     assert run.out is not None
     checkpoint = _resumable(run, run.out, base, data_fingerprint(corpus))
-    if checkpoint:
-        restore(model, run.method, checkpoint.adapter().tensors)
+    if checkpoint or run.adapter:
+        adapter = checkpoint.adapter() if checkpoint else _starting_adapter(run, base)
+        restore_adapter(model, adapter, device)
+        free_parts(model, run.train_parts)
     else:
-        attach(model, run.method, run.train_parts, run.seed)
+        cast_frozen(model, run.frozen)
+        attach(
+            model,
+            run.method,
+            train_parts=run.train_parts,
+            targets=run.targets,
+            frozen=run.frozen,
+            seed=run.seed,
+            device=device,
+        )
+    place(model, run.frozen, device)
     return Prepared(
         run,
         run.out,
-        model.to(device),
+        model,
         base,
+        codes_hash(model),
         base_parameters,
         tokenizer,
         corpus,
@@ -138,12 +155,14 @@ def _events(prepared: Prepared, stopped: threading.Event) -> Iterator[Event]:
     progress = checkpoint.progress if checkpoint else Progress()
     if checkpoint:
         checkpoint.restore(optimizer)
+    elif run.adapter and run.keep_optimizer:
+        _take_optimizer(run.adapter, optimizer)
     data = batches(prepared.corpus, run.batch, run.seed, progress.cursor)
     data_hash = data_fingerprint(prepared.corpus)
 
     def adapter(step: int) -> Adapter:
-        shape, tensors = str(model.shape), adapter_tensors(model)
-        return describe(run.method, prepared.base, shape, run.seed, step, tensors)
+        codes = prepared.codes
+        return describe(model, run.method, prepared.base, run.seed, step, run.frozen, codes)
 
     def save(reached: Progress) -> Path:
         made = adapter(reached.step)
@@ -190,12 +209,23 @@ def read_run(path: Path) -> Run:
     return run_from_mapping(read_toml(settings), str(settings))
 
 
-def newest_adapter(path: Path) -> Adapter:
-    """The adapter of a run: its newest checkpoint's, finished or not."""
+def adapter_at(path: Path) -> Adapter:
+    """The adapter of a run (its newest checkpoint's, finished or not), a checkpoint or a file."""
+    if not path.exists():
+        raise UserError(f"{path}: no such file or folder; give a run's --out, or an adapter file")
+    if not path.is_dir():
+        return load_adapter(path)
+    return _checkpoint_at(path).adapter()
+
+
+def _checkpoint_at(path: Path) -> Checkpoint:
+    """The checkpoint in this folder, or the newest one of the run that it is."""
+    if not (path / _SETTINGS).exists():
+        return read_checkpoint(path)
     checkpoint = newest_checkpoint(path)
     if checkpoint is None:
         raise UserError(f"{path}: this run has no checkpoint yet; let it train on")
-    return checkpoint.adapter()
+    return checkpoint
 
 
 def merge_run(
@@ -211,13 +241,13 @@ def merge_run(
     """
     if not run.exists():
         raise UserError(f"{run}: no such file or folder; give a run's --out, or an adapter file")
-    if run.is_dir():
-        base = base or read_run(run).model
-        adapter = newest_adapter(run)
-    elif base is None:
-        raise UserError(f"{run}: an adapter file alone does not know where its base is; add --base")
-    else:
-        adapter = load_adapter(run)
+    if base is None:
+        if not run.is_dir():
+            raise UserError(
+                f"{run}: an adapter file alone does not know where its base is; add --base"
+            )
+        base = read_run(run).model
+    adapter = adapter_at(run)
     out = out or (run if run.is_dir() else run.parent) / f"{base.stem}-merged.pth"
     if out.resolve() == base.resolve():
         raise UserError(f"{out}: this is the base model itself; name another --out")
@@ -231,7 +261,7 @@ def open_model(path: Path) -> tuple[Model, Path, str | None]:
     if not path.is_dir():
         return load(path), path, None
     run = read_run(path)
-    return load_adapted(run.model, newest_adapter(path)), run.model, run.tokenizer
+    return load_adapted(run.model, adapter_at(path)), run.model, run.tokenizer
 
 
 def data_fingerprint(corpus: Corpus) -> str:
@@ -240,6 +270,36 @@ def data_fingerprint(corpus: Corpus) -> str:
     digest.update(corpus.trained.tobytes())
     digest.update(corpus.offsets.tobytes())
     return digest.hexdigest()
+
+
+def _starting_adapter(run: Run, base: str) -> Adapter:
+    """The adapter that a new run goes on from. Raises UserError where it is another kind."""
+    assert run.adapter
+    adapter = adapter_at(run.adapter)
+    if adapter.base != base:
+        raise UserError(
+            f"{run.adapter}: trained over another base model ({adapter.shape}); "
+            "give that one as the model"
+        )
+    for what, theirs, ours in (
+        ("method", adapter.method, run.method),
+        ("frozen base", adapter.frozen, run.frozen),
+    ):
+        if theirs != ours:
+            raise UserError(
+                f"{run.adapter}: its {what} is {theirs}, and this run asks for {ours}; "
+                "leave these options out to take the adapter's"
+            )
+    return adapter
+
+
+def _take_optimizer(adapter: Path, optimizer: Optimizer) -> None:
+    if not adapter.is_dir():
+        raise UserError(
+            f"{adapter}: an adapter file has no optimizer beside it; give the run or the "
+            "checkpoint's folder, or leave --keep-optimizer out"
+        )
+    _checkpoint_at(adapter).restore_optimizer(optimizer)
 
 
 def _resolved(run: Run, corpus: Corpus) -> Run:
@@ -255,6 +315,7 @@ def _resolved(run: Run, corpus: Corpus) -> Run:
         model=run.model.resolve(),
         data=run.data.resolve(),
         validation=run.validation.resolve() if run.validation else None,
+        adapter=run.adapter.resolve() if run.adapter else None,
         out=(run.out or Path("runs") / names).resolve(),
         optim=dataclasses.replace(run.optim, lr=rate),
         loop=dataclasses.replace(

@@ -5,10 +5,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Literal
 
-from eyas.adapters import METHODS, Full, LoRA, Part, PiSSA, method_named
+from eyas.adapters import METHODS, AnyMethod, Part, PiSSA, method_named
 from eyas.config import fields_of, from_mapping, to_mapping
 from eyas.data import BatchConfig, Mask
 from eyas.errors import UserError
+from eyas.quant import FrozenConfig
 from eyas.training.loop import LoopConfig
 from eyas.training.optim import OptimConfig
 
@@ -20,7 +21,10 @@ class Run:
     model: Annotated[Path, "base model, .pth or .safetensors"]
     data: Annotated[Path, "training data: .jsonl, .txt, a folder of .txt, or a binidx pair"]
     out: Annotated[Path | None, "run directory; default: runs/MODEL-DATA-METHOD"] = None
-    method: PiSSA | LoRA | Full = field(default_factory=PiSSA)
+    method: AnyMethod = field(default_factory=PiSSA)
+    targets: Annotated[
+        tuple[str, ...], "linears that get an adapter (key, att.key, att, blocks.0.*); default: all"
+    ] = ()
     train_parts: Annotated[
         tuple[Part, ...], "whole tensors of the base that train beside the adapter"
     ] = ()
@@ -35,10 +39,12 @@ class Run:
     precision: Annotated[
         Literal["auto", "fp32", "bf16"], "of activations; auto: fp32 on a CPU, bf16 on a GPU"
     ] = "auto"
-    storage: Annotated[
-        Literal["file", "fp32", "bf16", "fp16"], "of the frozen weights; file: as in the model"
-    ] = "file"
     seed: Annotated[int, "of adapter, data order and dropout"] = 0
+    adapter: Annotated[
+        Path | None, "go on from this adapter: a run, a checkpoint's folder or an adapter file"
+    ] = None
+    keep_optimizer: Annotated[bool, "with --adapter: its optimizer goes on too"] = False
+    frozen: FrozenConfig = field(default_factory=FrozenConfig)
     batch: BatchConfig = field(default_factory=BatchConfig)
     optim: OptimConfig = field(default_factory=OptimConfig)
     loop: LoopConfig = field(default_factory=LoopConfig)
@@ -48,9 +54,13 @@ class Run:
             raise ValueError(f"validation_share = {self.validation_share} must be 0 up to 1")
         if self.validation and self.validation_share:
             raise ValueError("validation and validation_share exclude one another; give one")
+        if self.keep_optimizer and not self.adapter:
+            raise ValueError("keep_optimizer needs an adapter to go on from; add --adapter")
+        if self.frozen.embedding_on_cpu and "emb" in self.train_parts:
+            raise ValueError("embedding_on_cpu: an embedding that trains moves with the model")
 
 
-_TABLES = {"batch": BatchConfig, "optim": OptimConfig, "loop": LoopConfig}
+_TABLES = {"frozen": FrozenConfig, "batch": BatchConfig, "optim": OptimConfig, "loop": LoopConfig}
 
 
 def run_from_mapping(values: Mapping[str, object], where: str) -> Run:

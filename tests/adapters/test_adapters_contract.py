@@ -1,63 +1,68 @@
-"""Every method over every version; a new method is tested by being in METHODS."""
+"""Every method over every base and version; a new method is tested by being in METHODS."""
 
 import pytest
 import torch
+from methods import LAYERED, SMALL, TOKENS, attached, combined, dense_start, disturb, ids, name_of
 from tolerance import assert_close
 from weights import SHAPES, write_model
 
 from eyas.adapters import (
-    METHODS,
-    Full,
+    LoftQ,
     LoRA,
     PiSSA,
+    State,
     adapted_layers,
     adapter_tensors,
     attach,
     describe,
     load_adapter,
     part_of,
-    restore,
+    restore_adapter,
     save_adapter,
 )
-from eyas.adapters.pissa import principal_part
 from eyas.errors import UserError
 from eyas.models import load
+from eyas.quant import FrozenConfig, QuantizedLinear, codes_hash
 
-LOW_RANK = [PiSSA, LoRA]
-ALL = pytest.mark.parametrize("cls", METHODS, ids=lambda c: c.name)
 EVERY_VERSION = pytest.mark.parametrize("version", SHAPES)
-TOKENS = torch.arange(40)[None] % 256
+EVERYWHERE = pytest.mark.parametrize(("method", "quant"), combined(SMALL), ids=ids(combined(SMALL)))
+LAYERS_EVERYWHERE = pytest.mark.parametrize(
+    ("method", "quant"), combined(LAYERED), ids=ids(combined(LAYERED))
+)
 
 
-def of_rank_4(cls):
-    return cls() if cls is Full else cls(rank=4)
-
-
-def disturb(model):
-    """Moves everything that trains, as training would."""
-    torch.manual_seed(1)
-    for parameter in model.parameters():
-        if parameter.requires_grad:
-            parameter.data += 0.02 * torch.randn_like(parameter)
-
-
-@ALL
+@pytest.mark.parametrize("method", [m for m in SMALL if not isinstance(m, LoftQ)], ids=name_of)
 @EVERY_VERSION
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_an_attached_model_starts_as_the_base_bit_for_bit(cls, version, dtype, tmp_path):
+def test_an_attached_model_starts_as_the_base_bit_for_bit(method, version, dtype, tmp_path):
     path = write_model(tmp_path / "m.pth", version, dtype)
-    model = load(path)
-    attach(model, of_rank_4(cls), ("time", "ln", "emb", "head"))
+    model = attached(path, method, parts=("time", "ln", "emb", "head"))
     with torch.no_grad():
         assert torch.equal(model(TOKENS)[0], load(path)(TOKENS)[0])
 
 
-@pytest.mark.parametrize("cls", LOW_RANK, ids=lambda c: c.name)
+@LAYERS_EVERYWHERE
 @EVERY_VERSION
-def test_change_is_delta(cls, version, tmp_path):
-    model = load(write_model(tmp_path / "m.pth", version))
-    attach(model, of_rank_4(cls))
-    disturb(model)
+def test_over_a_quantized_base_it_starts_nearer_than_the_codes_alone(
+    method, quant, version, tmp_path
+):
+    path = write_model(tmp_path / "m.pth", version)
+    dense = load(path).state_dict()
+    plain = FrozenConfig(quant=quant).quantizer()
+    for key, layer in adapted_layers(attached(path, method, quant)).items():
+        started = layer.base.dense_weight() + layer.delta()
+        error = (started - dense[key]).norm()
+        if plain is None:
+            assert error <= 1e-5 * dense[key].norm()
+            continue
+        alone = QuantizedLinear.of(dense[key], plain).dense_weight()
+        assert error <= 1.0001 * (alone - dense[key]).norm()
+
+
+@LAYERS_EVERYWHERE
+@EVERY_VERSION
+def test_change_is_delta(method, quant, version, tmp_path):
+    model = disturb(attached(write_model(tmp_path / "m.pth", version), method, quant))
     layers = adapted_layers(model)
     assert len(layers) == 2 * (6 if version == "x070" else 8)
     for layer in layers.values():
@@ -66,40 +71,45 @@ def test_change_is_delta(cls, version, tmp_path):
         assert_close(layer(x).detach(), x @ (layer.base.dense_weight() + layer.delta()).mT)
 
 
-@ALL
+@EVERYWHERE
 @EVERY_VERSION
-def test_saved_and_loaded_is_the_same_model(cls, version, tmp_path):
-    path, method = write_model(tmp_path / "m.pth", version, torch.bfloat16), of_rank_4(cls)
-    model = load(path)
-    attach(model, method, ("time", "ln"), seed=3)
-    disturb(model)
+def test_saved_and_loaded_is_the_same_model(method, quant, version, tmp_path):
+    path = write_model(tmp_path / "m.pth", version, torch.bfloat16)
+    model = disturb(attached(path, method, quant, ("time", "ln"), seed=3))
     tensors = adapter_tensors(model)
-    save_adapter(describe(method, "base", "shape", 3, 7, tensors), tmp_path / "a.safetensors")
+    frozen = FrozenConfig(quant=quant)
+    made = describe(model, method, "base", 3, 7, frozen, codes_hash(model))
+    save_adapter(made, tmp_path / "a.safetensors")
     adapter = load_adapter(tmp_path / "a.safetensors")
-    assert (adapter.method, adapter.base, adapter.seed, adapter.step) == (cls.name, "base", 3, 7)
+    assert (adapter.method, adapter.frozen) == (method, frozen)
+    assert (adapter.base, adapter.seed, adapter.step) == ("base", 3, 7)
     assert adapter.tensors.keys() == tensors.keys()
     assert all(torch.equal(adapter.tensors[name], tensors[name]) for name in tensors)
     again = load(path)
-    restore(again, method, adapter.tensors)
+    restore_adapter(again, adapter)
     with torch.no_grad():
-        assert torch.equal(model.eval()(TOKENS)[0], again(TOKENS)[0])
+        assert torch.equal(model(TOKENS)[0], again(TOKENS)[0])
     trained = {n for n, p in model.named_parameters() if p.requires_grad}
     assert {n for n, p in again.named_parameters() if p.requires_grad} == trained
 
 
-@pytest.mark.parametrize("cls", LOW_RANK, ids=lambda c: c.name)
-@pytest.mark.parametrize("parts", [(), ("time",), ("ln",), ("emb", "head"), ("time", "ln")])
+@EVERYWHERE
+@pytest.mark.parametrize("parts", [(), ("time",), ("ln", "emb", "head")])
 @EVERY_VERSION
-def test_only_what_was_asked_for_trains(cls, parts, version, tmp_path):
-    model = load(write_model(tmp_path / "m.pth", version))
-    attach(model, of_rank_4(cls), parts)
+def test_only_what_was_asked_for_trains(method, quant, parts, version, tmp_path):
+    path = write_model(tmp_path / "m.pth", version)
+    own = set(dict(load(path).named_parameters()))
+    model = attached(path, method, quant, parts)
     logits, _ = model(TOKENS)
     logits.square().mean().backward()
+    whole = method.name == "full"
     for name, parameter in model.named_parameters():
-        own = name.endswith(("lora_A", "lora_B"))
-        assert parameter.requires_grad == (own or part_of(name) in parts), name
-        assert (parameter.grad is not None) == parameter.requires_grad, name
+        if name in own and not whole:
+            assert parameter.requires_grad == (part_of(name) in parts), name
+        unused = version == "x070" and name.startswith("blocks.0.att.v") and name[-1] in "012"
+        assert (parameter.grad is not None) == parameter.requires_grad or unused, name
         assert not parameter.requires_grad or parameter.dtype == torch.float32
+    assert any(p.requires_grad for n, p in model.named_parameters() if n not in own or whole)
 
 
 def test_parts_are_those_of_the_tutorial():
@@ -111,6 +121,7 @@ def test_parts_are_those_of_the_tutorial():
         "blocks.0.att.v0": None,  # unused in layer 0
         "blocks.3.att.r_k": "time",
         "blocks.2.att.g2": "time",
+        "blocks.0.att.time_state": None,
         "blocks.0.ln0.weight": "ln",
         "blocks.0.att.ln_x.bias": "ln",
         "ln_out.weight": "ln",
@@ -121,41 +132,82 @@ def test_parts_are_those_of_the_tutorial():
     assert {name: part_of(name) for name in names} == names
 
 
-@pytest.mark.parametrize("cls", LOW_RANK, ids=lambda c: c.name)
-def test_a_rank_that_does_not_fit_and_nan_are_named(cls, tmp_path):
-    path = write_model(tmp_path / "m.pth")
-    with pytest.raises(UserError, match=r"blocks\.0\.att\.receptance.*rank 65.*--rank 64"):
-        attach(load(path), cls(rank=65))
+@pytest.mark.parametrize(
+    ("targets", "count"),
+    [(("key",), 4), (("att.key",), 2), (("ffn",), 4), (("blocks.1.*",), 6), (("att", "key"), 10)],
+)
+def test_targets_choose_the_linears(targets, count, tmp_path):
+    model = load(write_model(tmp_path / "m.pth", "x070"))
+    attach(model, PiSSA(rank=4), targets=targets)
+    assert len(adapted_layers(model)) == count
+
+
+def test_wrong_targets_are_named(tmp_path):
+    path = write_model(tmp_path / "m.pth", "x070")
+    with pytest.raises(UserError, match=r"no linear 'gate'.*att\.output.*receptance"):
+        attach(load(path), LoRA(rank=4), targets=("gate",))
+    with pytest.raises(UserError, match="leave --targets out"):
+        attach(load(path), State(), targets=("key",))
+
+
+@pytest.mark.parametrize("method", [m for m in LAYERED if hasattr(m, "rank")], ids=name_of)
+def test_a_rank_that_does_not_fit_and_nan_are_named(method, tmp_path):
+    path, quant = write_model(tmp_path / "m.pth"), dense_start(method)
+    with pytest.raises(UserError, match=r"blocks\.0\.att\.receptance.*rank 65.*--rank"):
+        attached(path, type(method)(rank=65), quant)
     weights = torch.load(path)
     weights["blocks.1.ffn.key.weight"][3, 5] = float("nan")
     torch.save(weights, path)
     with pytest.raises(UserError, match=r"blocks\.1\.ffn\.key\.weight.*NaN"):
-        attach(load(path), cls(rank=4))
+        attached(path, method, quant)
 
 
-@pytest.mark.parametrize("shape", [(300, 200), (200, 300), (300, 300), (40, 30)])
-def test_pissa_starts_from_the_truncated_svd(shape):
+def test_a_quantized_base_is_refused(tmp_path):
+    model = attached(write_model(tmp_path / "m.pth"), State(), "nf4")
+    with pytest.raises(UserError, match=r"quantized already.*attach first"):
+        attach(model, PiSSA(rank=4))
+
+
+def test_what_leaves_nothing_to_quantize_is_refused(tmp_path):
+    path = write_model(tmp_path / "m.pth")
+    with pytest.raises(UserError, match="every linear is trained"):
+        attached(path, SMALL[[m.name for m in SMALL].index("full")], "nf4")
+    with pytest.raises(UserError, match=r"loftq cannot adapt.*--quant"):
+        attached(path, LoftQ(rank=4))
+    with pytest.raises(UserError, match=r"--quant-head: the head is trained"):
+        attach(
+            load(path), LoRA(rank=4), train_parts=("head",), frozen=FrozenConfig(quant_head=True)
+        )
+
+
+def test_other_codes_than_those_trained_on_are_refused(tmp_path):
+    path = write_model(tmp_path / "m.pth")
+    model = attached(path, PiSSA(rank=4), "nf4")
+    adapter = describe(model, PiSSA(rank=4), "b", 0, 1, FrozenConfig(quant="nf4"), "other")
+    with pytest.raises(UserError, match="hash of the codes differs"):
+        restore_adapter(load(path), adapter)
+
+
+def test_a_quantized_head_gives_the_logits_of_its_codes(tmp_path):
+    path = write_model(tmp_path / "m.pth")
+    model = load(path)
+    attach(model, LoRA(rank=4), frozen=FrozenConfig(quant_head=True))
+    other = load(path)
+    other.head.weight.data = model.head.dense_weight()
+    with torch.no_grad():
+        assert_close(model(TOKENS)[0], other(TOKENS)[0])
+
+
+def test_pissa_starts_from_the_truncated_svd():
     g = torch.Generator().manual_seed(0)
-    U, _ = torch.linalg.qr(torch.randn(shape[0], min(shape), generator=g))
-    V, _ = torch.linalg.qr(torch.randn(shape[1], min(shape), generator=g))
-    S = torch.arange(1, min(shape) + 1) ** -0.5
+    U, _ = torch.linalg.qr(torch.randn(300, 200, generator=g))
+    V, _ = torch.linalg.qr(torch.randn(200, 200, generator=g))
+    S = torch.arange(1, 201) ** -0.5
     weight = (U * S) @ V.mT
     tensors = PiSSA(rank=8).start(weight, g)
     residual = weight - tensors["lora_B0"] @ tensors["lora_A0"]
-    optimum = S[8:].norm()  # Eckart-Young
-    assert residual.norm() <= 1.001 * optimum
+    assert residual.norm() <= 1.001 * S[8:].norm()  # Eckart-Young
     assert torch.equal(tensors["lora_A"], tensors["lora_A0"])
-
-
-@pytest.mark.parametrize("niter", [None, 4])
-def test_the_decomposition_follows_from_the_seed(niter):
-    weight = torch.randn(200, 200, generator=torch.Generator().manual_seed(1))
-    before = torch.get_rng_state()
-    first, second = (
-        principal_part(weight, 4, niter, torch.Generator().manual_seed(5)) for _ in range(2)
-    )
-    assert all(torch.equal(a, b) for a, b in zip(first, second, strict=True))
-    assert torch.equal(before, torch.get_rng_state())
 
 
 def test_lora_starts_as_published():
@@ -163,3 +215,5 @@ def test_lora_starts_as_published():
     assert not tensors["lora_B"].any()
     # Kaiming-uniform with a = sqrt(5): the bound is sqrt(6 / (1 + 5)) / sqrt(in)
     assert 0.095 < tensors["lora_A"].abs().max() <= 0.1
+    assert LoRA(rank=16, alpha=32.0).scale == 2.0
+    assert LoRA(rank=16, alpha=32.0, rslora=True).scale == 8.0

@@ -104,7 +104,7 @@ def test_tensors_of_something_else(tmp_path: Path) -> None:
 @pytest.mark.parametrize("parts", [(), ("time", "ln", "emb", "head")], ids=["alone", "with_parts"])
 def test_an_adapter_given_as_a_model(tmp_path: Path, version: str, parts: tuple[str, ...]) -> None:
     model = load(write_model(tmp_path / "m.pth", version))
-    attach(model, PiSSA(rank=2), parts)
+    attach(model, PiSSA(rank=2), train_parts=parts)
     path = tmp_path / "adapter.safetensors"
     save_file({k: v.contiguous() for k, v in adapter_tensors(model).items()}, path)
     assert "this is an adapter" in refused(path)

@@ -9,7 +9,7 @@ import pytest
 import torch
 from weights import write_model
 
-from eyas.adapters import PiSSA, adapter_tensors, attach, describe
+from eyas.adapters import PiSSA, attach, describe
 from eyas.errors import UserError
 from eyas.models import Model, load
 from eyas.training import checkpoint
@@ -28,7 +28,7 @@ def model(tmp_path: Path) -> Model:
 
 
 def save(run: Path, model: Model, step: int, keep: int = 2) -> Path:
-    adapter = describe(METHOD, "base", "shape", 0, step, adapter_tensors(model))
+    adapter = describe(model, METHOD, "base", 0, step)
     run.mkdir(exist_ok=True)
     optimizer = Optimizer(model, OptimConfig(lr=1e-3))
     return save_checkpoint(run, Progress(step), "data", adapter, optimizer, keep)

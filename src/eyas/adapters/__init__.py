@@ -1,54 +1,55 @@
 """Methods of adapting a model, and the adapters that come of them."""
 
-from collections.abc import Mapping
-
 from eyas.adapters.base import (
     AdaptedLinear,
+    LayerMethod,
     Method,
+    ModelMethod,
     Part,
     adapted_layers,
     adapter_tensors,
     attach,
+    free_parts,
     part_of,
     restore,
 )
-from eyas.adapters.file import Adapter, describe, load_adapter, save_adapter
+from eyas.adapters.bat import Bat
+from eyas.adapters.file import Adapter, describe, load_adapter, restore_adapter, save_adapter
 from eyas.adapters.full import Full
+from eyas.adapters.loftq import LoftQ
 from eyas.adapters.lora import LoRA
+from eyas.adapters.methods import METHODS, AnyMethod, method_named
+from eyas.adapters.miss import MiSS
+from eyas.adapters.olora import OLoRA
 from eyas.adapters.pissa import PiSSA
-from eyas.config import did_you_mean, from_mapping
-from eyas.errors import UserError
-
-METHODS: tuple[type[LoRA] | type[PiSSA] | type[Full], ...] = (PiSSA, LoRA, Full)
-
-
-def method_named(name: str, settings: Mapping[str, object], where: str) -> Method:
-    """The method of that name with these settings. Raises UserError where there is none."""
-    by_name = {cls.name: cls for cls in METHODS}
-    if name not in by_name:
-        raise UserError(
-            f"{where}: no method '{name}'{did_you_mean(name, by_name)}; "
-            f"there are {', '.join(by_name)}"
-        )
-    return from_mapping(by_name[name], settings, f"{where}, method {name}")
-
+from eyas.adapters.state import State
 
 __all__ = [
     "METHODS",
     "AdaptedLinear",
     "Adapter",
+    "AnyMethod",
+    "Bat",
     "Full",
+    "LayerMethod",
     "LoRA",
+    "LoftQ",
     "Method",
+    "MiSS",
+    "ModelMethod",
+    "OLoRA",
     "Part",
     "PiSSA",
+    "State",
     "adapted_layers",
     "adapter_tensors",
     "attach",
     "describe",
+    "free_parts",
     "load_adapter",
     "method_named",
     "part_of",
     "restore",
+    "restore_adapter",
     "save_adapter",
 ]

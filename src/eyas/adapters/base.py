@@ -3,34 +3,42 @@
 An adapter is a change of a frozen linear: y = base(x) + change(x), change(x) = x delta^T. Its own
 tensors are float32 masters. Besides the adapted linears a run may train whole tensors of the
 base, chosen by `train_parts`; they belong to the adapter as they are.
+
+The order is one: dense weights -> attach -> quantize what stays frozen (see `attach`).
 """
 
 import re
-from collections.abc import Callable, Mapping
-from typing import ClassVar, Literal, Protocol, get_args, runtime_checkable
+from collections.abc import Callable, Iterator, Mapping
+from fnmatch import fnmatchcase
+from typing import ClassVar, Literal, Protocol, TypeAlias, get_args, runtime_checkable
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from eyas.adapters.residual import residual
+from eyas.config import did_you_mean
 from eyas.errors import UserError
 from eyas.models import Linear, Model
+from eyas.quant import FrozenConfig, QuantizedLinear, Quantizer, quantize_frozen
 
 Part = Literal["time", "ln", "emb", "head"]
+Frozen: TypeAlias = Linear | QuantizedLinear
 
 _LAYER_NORM = re.compile(r"(^|\.)ln(0|1|2|_x|_out)\.")
 _OWN_PARAMETER = re.compile(r"^blocks\.\d+\.(att|ffn)\.\w+$")
 _UNUSED = re.compile(r"^blocks\.0\.att\.v[012]$")
+_STATE = re.compile(r"\.time_state$")
 
 
 @runtime_checkable
-class Method(Protocol):
-    """What the user writes: a frozen dataclass that says how a model is adapted."""
+class ModelMethod(Protocol):
+    """A method that trains tensors of the model itself. What the user writes is such a value."""
 
     name: ClassVar[str]
     learning_rate: ClassVar[float]  # a sensible peak value
 
-    def attach(self, model: Model, generator: torch.Generator) -> None:
+    def attach(self, model: Model) -> None:
         """Puts what is trained into a frozen model."""
         ...
 
@@ -41,32 +49,48 @@ class Method(Protocol):
 
 @runtime_checkable
 class LayerMethod(Protocol):
-    """A method that is a layer over each linear inside the blocks."""
+    """A method that is a layer over each chosen linear inside the blocks."""
 
     name: ClassVar[str]
+    learning_rate: ClassVar[float]
 
-    def start(self, weight: Float[Tensor, "O I"], generator: torch.Generator) -> dict[str, Tensor]:
+    def start(
+        self,
+        weight: Float[Tensor, "O I"],
+        generator: torch.Generator,
+        quantizer: Quantizer | None = None,
+    ) -> dict[str, Tensor]:
         """The tensors that the layer over this weight (float32) begins with.
+
+        quantizer: of the frozen base below the layer. Where there is one, the tensors may hold
+        `residual_A` [R, I] and `residual_B` [O, R]: what is quantized is then W - B A.
 
         Raises ValueError where the weight's shape does not allow it.
         """
         ...
 
-    def layer(self, base: Linear, tensors: Mapping[str, Tensor]) -> "AdaptedLinear":
+    def layer(self, base: Frozen, tensors: Mapping[str, Tensor]) -> "AdaptedLinear":
         """The layer made of these tensors."""
         ...
+
+
+Method: TypeAlias = ModelMethod | LayerMethod
 
 
 class AdaptedLinear(nn.Module):
     """A frozen linear and a change of it."""
 
-    def __init__(self, base: Linear) -> None:
+    def __init__(self, base: Frozen) -> None:
         super().__init__()
         self.base = base
 
     def delta(self) -> Float[Tensor, "O I"]:
-        """The change of the weight, float32."""
+        """The change of the base's weight, float32."""
         raise NotImplementedError
+
+    def moved(self) -> Float[Tensor, "O I"]:
+        """What training alone has changed, float32."""
+        return self.delta()
 
     def change(self, x: Float[Tensor, "... I"]) -> Float[Tensor, "... O"]:
         """x delta^T, by a shorter way where there is one."""
@@ -82,16 +106,51 @@ class AdaptedLinear(nn.Module):
         return {name: tensor.detach() for name, tensor in own}
 
 
-def attach(model: Model, method: Method, train_parts: tuple[Part, ...] = (), seed: int = 0) -> None:
-    """Freezes the model, puts into it what the method trains, and frees `train_parts`."""
+def attach(
+    model: Model,
+    method: Method,
+    *,
+    train_parts: tuple[Part, ...] = (),
+    targets: tuple[str, ...] = (),
+    frozen: FrozenConfig = FrozenConfig(),  # noqa: B008
+    seed: int = 0,
+    device: torch.device | None = None,
+) -> None:
+    """Freezes a dense model, puts into it what the method trains, frees `train_parts`, and
+    quantizes the rest as `frozen` says.
+
+    targets: the linears that get a layer: `key`, `att.key`, `att`, or a pattern as
+    `blocks.[0-3].*`; default: all inside the blocks. device: where decompositions are computed;
+    the model itself is not moved.
+
+    Raises UserError: a weight is not finite or its shape does not suit the method, a target
+    names nothing, the model is quantized already, or nothing is left to quantize.
+    """
     model.requires_grad_(False)
-    method.attach(model, torch.Generator().manual_seed(seed))
-    free(model, lambda name: part_of(name) in train_parts)
+    _check_dense(model)
+    if isinstance(method, LayerMethod):
+        generator, quantizer = torch.Generator().manual_seed(seed), frozen.quantizer(device)
+        for name, base in _chosen(model, targets):
+            tensors = _start(method, name, base, generator, quantizer, device)
+            _replace(model, name, _layer(method, base, tensors, quantizer, device))
+    elif targets:
+        raise UserError(f"{method.name} puts no layer over linears; leave --targets out")
+    else:
+        method.attach(model)
+    free_parts(model, train_parts)
+    quantize_frozen(model, frozen, device)
 
 
-def restore(model: Model, method: Method, tensors: Mapping[str, Tensor]) -> None:
+def restore(
+    model: Model,
+    method: Method,
+    tensors: Mapping[str, Tensor],
+    frozen: FrozenConfig = FrozenConfig(),  # noqa: B008
+    device: torch.device | None = None,
+) -> None:
     """Attaches an adapter as it was saved: `tensors` as `adapter_tensors` gave them."""
     model.requires_grad_(False)
+    _check_dense(model)
     own = dict(model.named_parameters())
     whole = {name: tensor for name, tensor in tensors.items() if name in own}
     for name, tensor in whole.items():
@@ -101,7 +160,20 @@ def restore(model: Model, method: Method, tensors: Mapping[str, Tensor]) -> None
                 f"{list(own[name].shape)}: it was made for another model"
             )
         _set_trained(model, name, tensor)
-    method.restore(model, {name: t for name, t in tensors.items() if name not in own})
+    rest = {name: tensor for name, tensor in tensors.items() if name not in own}
+    if isinstance(method, LayerMethod):
+        known, quantizer = dict(_linears(model)), frozen.quantizer(device)
+        for path, layer_tensors in _by_layer(model, known, rest).items():
+            layer = _layer(method, known[path], layer_tensors, quantizer, device)
+            _replace(model, path, layer)
+    else:
+        method.restore(model, rest)
+    quantize_frozen(model, frozen, device)
+
+
+def free_parts(model: Model, parts: tuple[Part, ...]) -> None:
+    """Makes these `train_parts` of the base trainable."""
+    free(model, lambda name: part_of(name) in parts)
 
 
 def free(model: Model, chosen: Callable[[str], bool]) -> None:
@@ -109,38 +181,6 @@ def free(model: Model, chosen: Callable[[str], bool]) -> None:
     for name, parameter in list(model.named_parameters()):
         if chosen(name) and not _UNUSED.match(name):
             _set_trained(model, name, parameter.detach())
-
-
-def attach_layers(model: Model, method: LayerMethod, generator: torch.Generator) -> None:
-    """Puts the method's layers over all linears inside the blocks.
-
-    Embedding, head and low-rank matrices get none.
-    """
-    for name, base in _linears(model):
-        weight = base.dense_weight().float()
-        if not torch.isfinite(weight).all():
-            raise UserError(f"{name}.weight of the base model holds NaN or inf; nothing to adapt")
-        try:
-            tensors = method.start(weight, generator)
-        except ValueError as error:
-            raise UserError(f"{method.name} cannot adapt {name}: {error}") from error
-        _replace(model, name, method.layer(base, tensors))
-
-
-def restore_layers(model: Model, method: LayerMethod, tensors: Mapping[str, Tensor]) -> None:
-    """Puts layers over the linears that `tensors` (by layer and name) are for."""
-    layers: dict[str, dict[str, Tensor]] = {}
-    for key, tensor in tensors.items():
-        path, _, name = key.rpartition(".")
-        layers.setdefault(path, {})[name] = tensor
-    known = dict(_linears(model))
-    if strange := sorted(layers.keys() - known.keys()):
-        raise UserError(
-            f"the adapter is for {strange[0]}{' and others' if len(strange) > 1 else ''}, "
-            f"which this model ({model.shape}) does not have"
-        )
-    for path, own in layers.items():
-        _replace(model, path, method.layer(known[path], own))
 
 
 def adapter_tensors(model: Model) -> dict[str, Tensor]:
@@ -169,14 +209,92 @@ def part_of(name: str) -> Part | None:
     """
     if _LAYER_NORM.search(name):
         return "ln"
-    if _OWN_PARAMETER.match(name) and not _UNUSED.match(name):
+    if _OWN_PARAMETER.match(name) and not (_UNUSED.match(name) or _STATE.search(name)):
         return "time"
     return next((part for part in get_args(Part) if name == f"{part}.weight"), None)
 
 
-def _linears(model: Model) -> list[tuple[str, Linear]]:
-    modules = model.blocks.named_modules(prefix="blocks")
-    return [(name, module) for name, module in modules if isinstance(module, Linear)]
+def _check_dense(model: Model) -> None:
+    quantized = (n for n, m in model.named_modules() if isinstance(m, QuantizedLinear))
+    if name := next(quantized, None):
+        raise UserError(
+            f"{name} of the model is quantized already, and a method needs the dense weights: "
+            "load the model again, attach first, quantize then"
+        )
+
+
+def _linears(model: Model) -> Iterator[tuple[str, Linear]]:
+    """The linears inside the blocks; embedding, head and low-rank matrices are none."""
+    for name, module in list(model.blocks.named_modules(prefix="blocks")):
+        if isinstance(module, Linear):
+            yield name, module
+
+
+def _chosen(model: Model, targets: tuple[str, ...]) -> list[tuple[str, Linear]]:
+    linears = list(_linears(model))
+    short = {part for name, _ in linears for part in (*name.split(".")[2:], name.split(".", 2)[2])}
+    for target in targets:
+        if not any(_is_target(name, target) for name, _ in linears):
+            raise UserError(
+                f"targets: {model.shape.version} has no linear '{target}'"
+                f"{did_you_mean(target, short)}; there are {', '.join(sorted(short))}"
+            )
+    return [(n, m) for n, m in linears if not targets or any(_is_target(n, t) for t in targets)]
+
+
+def _is_target(name: str, target: str) -> bool:
+    return f".{target}." in f".{name}." or fnmatchcase(name, target)
+
+
+def _start(
+    method: LayerMethod,
+    name: str,
+    base: Linear,
+    generator: torch.Generator,
+    quantizer: Quantizer | None,
+    device: torch.device | None,
+) -> dict[str, Tensor]:
+    weight = base.dense_weight().to(device, torch.float32)
+    if not torch.isfinite(weight).all():
+        raise UserError(f"{name}.weight of the base model holds NaN or inf; nothing to adapt")
+    try:
+        return method.start(weight, generator, quantizer)
+    except ValueError as error:
+        raise UserError(f"{method.name} cannot adapt {name}: {error}") from error
+
+
+def _layer(
+    method: LayerMethod,
+    base: Linear,
+    tensors: Mapping[str, Tensor],
+    quantizer: Quantizer | None,
+    device: torch.device | None,
+) -> AdaptedLinear:
+    home = base.weight.device
+    below: Frozen = base
+    if quantizer:
+        weight = base.dense_weight().to(device, torch.float32)
+        if "residual_A" in tensors:
+            pair = (tensors[f"residual_{letter}"].to(weight.device) for letter in "AB")
+            weight = residual(weight, *pair)
+        below = QuantizedLinear.of(weight, quantizer).to(home)
+    return method.layer(below, {name: tensor.to(home) for name, tensor in tensors.items()})
+
+
+def _by_layer(
+    model: Model, known: Mapping[str, Linear], tensors: Mapping[str, Tensor]
+) -> dict[str, dict[str, Tensor]]:
+    """The tensors of each layer by their own names."""
+    layers: dict[str, dict[str, Tensor]] = {}
+    for key, tensor in tensors.items():
+        path, _, name = key.rpartition(".")
+        layers.setdefault(path, {})[name] = tensor
+    if strange := sorted(layers.keys() - known.keys()):
+        raise UserError(
+            f"the adapter is for {strange[0]}{' and others' if len(strange) > 1 else ''}, "
+            f"which this model ({model.shape}) does not have"
+        )
+    return layers
 
 
 def _replace(model: Model, path: str, layer: nn.Module) -> None:

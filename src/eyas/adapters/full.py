@@ -4,7 +4,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
-import torch
 from torch import Tensor
 
 from eyas.adapters.base import free
@@ -19,7 +18,7 @@ class Full:
     name: ClassVar[str] = "full"
     learning_rate: ClassVar[float] = 1e-5
 
-    def attach(self, model: Model, generator: torch.Generator) -> None:  # noqa: ARG002
+    def attach(self, model: Model) -> None:
         free(model, lambda _: True)
 
     def restore(self, model: Model, tensors: Mapping[str, Tensor]) -> None:

@@ -1,15 +1,17 @@
-"""LoRA (Hu et al. 2021): W + (alpha / r) B A.
+"""LoRA (Hu et al. 2021, arXiv 2106.09685): W + scale B A.
 
 A [r, in] starts from a Kaiming-uniform draw, B [out, r] from zeros, so that nothing is changed at
-the start.
+the start. The scale is alpha / r, or alpha / sqrt(r) with `rslora` (Kalajdzievski 2023, arXiv
+2312.03732).
 
 `LowRankLinear` is the layer of every method that trains a pair of factors. Methods that start
-elsewhere (`adapters.pissa`) keep their start, A0 and B0, and change the weight by
+elsewhere (`pissa`, `olora`) keep their start, A0 and B0, and change the weight by
 
     delta = B A - B0 A0 = (B - B0) A + B0 (A - A0)
 
 The second form is exactly zero at the start and has no cancellation later; it is also a LoRA of
-rank 2r on the unchanged base: [B - B0 | B0] [A ; A - A0].
+rank 2r on the unchanged base: [B - B0 | B0] [A ; A - A0]. Over a quantized base the start is not
+subtracted by the layer: it was taken from the weight before it was quantized (`residual`).
 """
 
 import math
@@ -22,8 +24,9 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from eyas.adapters.base import AdaptedLinear, attach_layers, restore_layers
-from eyas.models import Linear, Model
+from eyas.adapters.base import AdaptedLinear, Frozen
+from eyas.adapters.residual import Factors
+from eyas.quant import Quantizer
 
 
 class LowRankLinear(AdaptedLinear):
@@ -31,25 +34,32 @@ class LowRankLinear(AdaptedLinear):
 
     lora_A0: Tensor | None
     lora_B0: Tensor | None
+    residual_A: Tensor | None
+    residual_B: Tensor | None
 
     def __init__(
         self,
-        base: Linear,
-        A: Float[Tensor, "R I"],
-        B: Float[Tensor, "O R"],
-        start: tuple[Float[Tensor, "R I"], Float[Tensor, "O R"]] | None = None,
+        base: Frozen,
+        factors: Factors,
+        start: Factors | None = None,
+        made_with: Factors | None = None,
         scale: float = 1.0,
         dropout: float = 0.0,
     ) -> None:
+        """start: A0, B0, where not B0 = 0. made_with: what was taken from a quantized base."""
         super().__init__(base)
-        self.lora_A, self.lora_B = nn.Parameter(A.clone()), nn.Parameter(B.clone())
-        A0, B0 = start or (None, None)
-        self.register_buffer("lora_A0", A0)
-        self.register_buffer("lora_B0", B0)
+        self.lora_A, self.lora_B = (nn.Parameter(factor.clone()) for factor in factors)
+        for name, pair in (("lora_{}0", start), ("residual_{}", made_with)):
+            for letter, factor in zip("AB", pair or (None, None), strict=True):
+                self.register_buffer(name.format(letter), factor)
         self.scale, self.dropout = scale, dropout
 
     def delta(self) -> Float[Tensor, "O I"]:
         up, down = (factor.detach() for factor in self._factors())
+        return self.scale * (up @ down)
+
+    def moved(self) -> Float[Tensor, "O I"]:
+        up, down = (factor.detach() for factor in self.difference())
         return self.scale * (up @ down)
 
     def change(self, x: Float[Tensor, "... I"]) -> Float[Tensor, "... O"]:
@@ -58,12 +68,17 @@ class LowRankLinear(AdaptedLinear):
         out = F.linear(inner, up.to(x.dtype))
         return out if self.scale == 1 else self.scale * out
 
-    def _factors(self) -> tuple[Float[Tensor, "O S"], Float[Tensor, "S I"]]:
-        """up, down with delta = up down: of rank r, or 2r where the start is not zero."""
+    def difference(self) -> tuple[Float[Tensor, "O S"], Float[Tensor, "S I"]]:
+        """up, down: a LoRA of what training changed; of rank r, or 2r where the start is not 0."""
         A, B = self.lora_A, self.lora_B
         if self.lora_A0 is None or self.lora_B0 is None:
             return B, A
         return torch.cat((B - self.lora_B0, self.lora_B0), 1), torch.cat((A, A - self.lora_A0))
+
+    def _factors(self) -> tuple[Float[Tensor, "O S"], Float[Tensor, "S I"]]:
+        """up, down with delta = scale up down."""
+        absorbed = self.residual_A is not None
+        return (self.lora_B, self.lora_A) if absorbed else self.difference()
 
 
 @dataclass(frozen=True)
@@ -73,33 +88,55 @@ class LoRA:
     rank: Annotated[int, "rank of the factors"] = 32
     alpha: Annotated[float | None, "the change is scaled by alpha / rank; default: the rank"] = None
     dropout: Annotated[float, "share of the layer's input dropped while training, 0 to 1"] = 0.0
+    rslora: Annotated[bool, "scale by alpha / sqrt(rank) instead"] = False
 
     name: ClassVar[str] = "lora"
     learning_rate: ClassVar[float] = 5e-5
 
     def __post_init__(self) -> None:
-        if self.rank < 1:
-            raise ValueError(f"rank = {self.rank} must be at least 1")
+        at_least_1("rank", self.rank)
         if not 0 <= self.dropout < 1:
             raise ValueError(f"dropout = {self.dropout} must be at least 0 and below 1")
 
-    def attach(self, model: Model, generator: torch.Generator) -> None:
-        attach_layers(model, self, generator)
+    @property
+    def scale(self) -> float:
+        if self.alpha is None and not self.rslora:
+            return 1.0
+        alpha = self.rank if self.alpha is None else self.alpha
+        return alpha / (math.sqrt(self.rank) if self.rslora else self.rank)
 
-    def restore(self, model: Model, tensors: Mapping[str, Tensor]) -> None:
-        restore_layers(model, self, tensors)
-
-    def start(self, weight: Float[Tensor, "O I"], generator: torch.Generator) -> dict[str, Tensor]:
+    def start(
+        self,
+        weight: Float[Tensor, "O I"],
+        generator: torch.Generator,
+        quantizer: Quantizer | None = None,  # noqa: ARG002
+    ) -> dict[str, Tensor]:
         rows, columns = weight.shape
         check_rank(self.rank, rows, columns)
         A = torch.empty(self.rank, columns)
         nn.init.kaiming_uniform_(A, a=math.sqrt(5), generator=generator)
         return {"lora_A": A, "lora_B": torch.zeros(rows, self.rank)}
 
-    def layer(self, base: Linear, tensors: Mapping[str, Tensor]) -> LowRankLinear:
-        scale = 1.0 if self.alpha is None else self.alpha / self.rank
-        A, B = tensors["lora_A"], tensors["lora_B"]
-        return LowRankLinear(base, A, B, scale=scale, dropout=self.dropout)
+    def layer(self, base: Frozen, tensors: Mapping[str, Tensor]) -> LowRankLinear:
+        factors = tensors["lora_A"], tensors["lora_B"]
+        return LowRankLinear(base, factors, scale=self.scale, dropout=self.dropout)
+
+
+def starting_at(start: Factors, made_with: Factors | None = None) -> dict[str, Tensor]:
+    """The tensors of a layer whose factors start at A0, B0; see `LowRankLinear`."""
+    (A0, B0), tensors = start, {}
+    if made_with:
+        tensors = {"residual_A": made_with[0], "residual_B": made_with[1]}
+    return {"lora_A": A0, "lora_B": B0, "lora_A0": A0, "lora_B0": B0, **tensors}
+
+
+def layer_with_start(base: Frozen, tensors: Mapping[str, Tensor]) -> LowRankLinear:
+    """The layer of the tensors that `starting_at` gave."""
+    made_with = None
+    if "residual_A" in tensors:
+        made_with = tensors["residual_A"], tensors["residual_B"]
+    factors = tensors["lora_A"], tensors["lora_B"]
+    return LowRankLinear(base, factors, (tensors["lora_A0"], tensors["lora_B0"]), made_with)
 
 
 def check_rank(rank: int, rows: int, columns: int) -> None:
@@ -109,3 +146,9 @@ def check_rank(rank: int, rows: int, columns: int) -> None:
             f"rank {rank} is larger than the matrix [{rows}, {columns}] allows; "
             f"take --rank {min(rows, columns)} or less"
         )
+
+
+def at_least_1(name: str, value: int) -> None:
+    """Raises ValueError that begins with the field's name."""
+    if value < 1:
+        raise ValueError(f"{name} = {value} must be at least 1")

@@ -44,7 +44,8 @@ def report(merged: Merged) -> list[str]:
     """What the proof found, in words."""
     lines = [
         f"adapted against merged: largest difference of a logit {merged.largest_difference:.2e}, "
-        f"relative {merged.relative_difference:.1e} (the type explains {merged.allowed:.1e})"
+        f"relative {merged.relative_difference:.1e} (the type explains {merged.allowed:.1e}), "
+        f"of the loss {merged.loss_difference:+.1e}"
     ]
     if merged.rounding_share > 0.5:
         lines.append(

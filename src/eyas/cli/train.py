@@ -12,7 +12,8 @@ from eyas.data import BatchConfig, colored, summarize
 from eyas.errors import UserError
 from eyas.observe.console import console
 from eyas.observe.summary import print_summary
-from eyas.run import Prepared, prepare, timed_step
+from eyas.quant import FrozenConfig
+from eyas.run import Prepared, adapter_at, prepare, timed_step
 from eyas.run import train as start
 from eyas.settings import Run, flat, merged, nested, run_from_mapping, run_to_mapping
 from eyas.training.events import Event
@@ -29,7 +30,7 @@ from eyas.training.optim import OptimConfig
     help="how the model is adapted [default: pissa]",
 )
 @click.option("--dry-run", is_flag=True, help="show what would be done, time one step, and stop")
-@add_options(Run, *METHODS, BatchConfig, OptimConfig, LoopConfig)
+@add_options(Run, *METHODS, FrozenConfig, BatchConfig, OptimConfig, LoopConfig)
 def train(what: tuple[str, ...], method: str | None, dry_run: bool, typed: dict[str, Any]) -> None:
     """Fine-tune MODEL (.pth or .safetensors) on DATA.
 
@@ -61,6 +62,15 @@ def _run(what: tuple[str, ...], method: str | None, typed: dict[str, Any]) -> Ru
     if method:
         typed = {**typed, "method": method}
     values = merged(values, nested({**_plain(typed), **named}))
+    if given := values.get("adapter"):
+        adapter = adapter_at(Path(str(given)))
+        values = merged(
+            {
+                "method": {"name": adapter.method.name, **to_mapping(adapter.method)},
+                "frozen": to_mapping(adapter.frozen),
+            },
+            values,
+        )
     for name in ("model", "data"):
         if name not in values:
             raise UserError(f"no {name} given; say: eyas train MODEL DATA")
@@ -113,10 +123,13 @@ def _trained_lines(prepared: Prepared) -> list[str]:
     settings = ", ".join(f"{k} {v}" for k, v in to_mapping(run.method).items())
     parts = f" + {' '.join(run.train_parts)}" if run.train_parts else ""
     total = prepared.base_parameters
-    return [
+    lines = [
         f"{run.method.name}{f' ({settings})' if settings else ''}{parts}: "
         f"{trained:,} parameters, {trained / total:.2%} of the model's {total:,}"
     ]
+    if run.frozen.quant != "none":
+        lines.append(f"over a base quantized to {run.frozen.quant}")
+    return lines
 
 
 def _memory_lines(prepared: Prepared) -> list[str]:

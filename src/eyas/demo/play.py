@@ -81,7 +81,7 @@ def demo_run(task: Task, method: str, out: Path) -> Run:
         model=BASE,
         data=task.train,
         out=out,
-        method=method_named(method, {"rank": RANK}, "demo"),  # type: ignore[arg-type]
+        method=method_named(method, {"rank": RANK}, "demo"),
         batch=BatchConfig(ctx=_CONTEXT, micro_batch=32),
         optim=OptimConfig(lr=4e-3, lr_final=2e-4, schedule="cosine", warmup_steps=15),
         loop=LoopConfig(steps=STEPS[task.name]),

@@ -66,6 +66,9 @@ def load(path: str | Path, backend: Backend = chunked, dtype: torch.dtype = torc
     """
     tensors = read_tensors(path)
     model = empty_model(shape_of(tensors, path), backend)
+    if any(name.endswith(".att.time_state") for name in tensors):
+        with torch.device("meta"):
+            model.hold_initial_state()
     check_tensors(model, tensors, path)
     model.load_state_dict(tensors, strict=True, assign=True)
     model.dtype = dtype

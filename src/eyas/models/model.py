@@ -103,18 +103,36 @@ class Model(nn.Module):
     def layers(self) -> list[Block]:
         return cast(list[Block], list(self.blocks))
 
+    def hold_initial_state(self) -> None:
+        """Gives each layer a wkv state that sequences begin with, `att.time_state`: zeros yet.
+
+        [H, value, key]; layers that have one keep it. `State` trains it, and a file may hold it.
+        """
+        s, like = self.shape, self.ln_out.weight
+        for block in self.layers():
+            if not hasattr(block.att, "time_state"):
+                zeros = torch.zeros(s.num_heads, s.head_size, s.head_size, device=like.device)
+                block.att.time_state = nn.Parameter(zeros, requires_grad=False)
+
     def initial_state(self, batch: int) -> State:
-        """The state before any token: zeros."""
-        s, device = self.shape, self.emb.weight.device
+        """The state before any token: zeros, but for a wkv state that the layers hold."""
+        s, device = self.shape, self.ln_out.weight.device
         state_dtype = torch.promote_types(self.dtype, torch.float32)
         heads = (batch, s.num_heads, s.head_size, s.head_size)
+
+        def wkv(block: Block) -> Tensor:
+            start: Tensor | None = getattr(block.att, "time_state", None)
+            if start is None:
+                return torch.zeros(heads, dtype=state_dtype, device=device)
+            return start.to(state_dtype).expand(heads)
+
         return tuple(
             LayerState(
                 torch.zeros(batch, s.width, dtype=self.dtype, device=device),
-                torch.zeros(heads, dtype=state_dtype, device=device),
+                wkv(block),
                 torch.zeros(batch, s.width, dtype=self.dtype, device=device),
             )
-            for _ in range(s.num_layers)
+            for block in self.layers()
         )
 
     def hidden(
@@ -130,8 +148,9 @@ class Model(nn.Module):
         """
         state = self.initial_state(len(tokens)) if state is None else state
         layers = self.layers()
-        tokens = tokens.to(self.emb.weight.device)
-        x = layers[0].ln0(F.embedding(tokens, self.emb.weight).to(self.dtype))
+        tokens = tokens.to(self.emb.weight.device)  # which may be the CPU while the rest is not
+        x = F.embedding(tokens, self.emb.weight).to(self.ln_out.weight.device, self.dtype)
+        x = layers[0].ln0(x)
         after, first_value = [], None
         for block, before in zip(layers, state, strict=True):
             if recompute_activations:

@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from filelock import FileLock, Timeout
@@ -41,11 +42,23 @@ class Checkpoint:
 
     def restore(self, optimizer: Optimizer) -> None:
         """Puts back the optimizer's and the random generators' states."""
-        state = torch.load(self.path / "optimizer.pt", weights_only=True, map_location="cpu")
-        optimizer.load_state_dict(state["optimizer"])
+        state = self.restore_optimizer(optimizer)
         torch.set_rng_state(state["random"])
         if torch.cuda.is_available() and state["random_cuda"] is not None:
             torch.cuda.set_rng_state(state["random_cuda"])
+
+    def restore_optimizer(self, optimizer: Optimizer) -> dict[str, Any]:
+        """Puts back the optimizer's state alone; all that was saved with it."""
+        path = self.path / "optimizer.pt"
+        state: dict[str, Any] = torch.load(path, weights_only=True, map_location="cpu")
+        try:
+            optimizer.load_state_dict(state["optimizer"])
+        except ValueError as error:
+            raise UserError(
+                f"{path}: the optimizer of a run that trained other tensors ({error}); "
+                "start with a new one"
+            ) from error
+        return state
 
 
 @contextmanager
@@ -89,11 +102,17 @@ def save_checkpoint(
 def newest_checkpoint(run: Path) -> Checkpoint | None:
     """The last checkpoint of a run, if there is any."""
     found = _checkpoints(run)
-    if not found:
-        return None
-    values = json.loads((found[-1] / "progress.json").read_text())
+    return read_checkpoint(found[-1]) if found else None
+
+
+def read_checkpoint(path: Path) -> Checkpoint:
+    """The checkpoint in this folder. Raises UserError where there is none."""
+    progress = path / "progress.json"
+    if not progress.exists():
+        raise UserError(f"{path}: neither a run nor a checkpoint (it has no {progress.name})")
+    values = json.loads(progress.read_text())
     cursor = Cursor(values["epoch"], values["position"])
-    return Checkpoint(found[-1], Progress(values["step"], cursor), values["data"])
+    return Checkpoint(path, Progress(values["step"], cursor), values["data"])
 
 
 def _checkpoints(run: Path) -> list[Path]:

@@ -16,13 +16,14 @@ from pathlib import Path
 from typing import Annotated
 
 import torch
+from torch import Tensor
 
 from eyas.data import Batch, Cursor
 from eyas.errors import UserError
-from eyas.models import Model
+from eyas.models import Linear, Model
 from eyas.training.events import Event, Finished, Saved, Step, Validated
 from eyas.training.loss import IGNORED, cross_entropy
-from eyas.training.machine import peak_bytes
+from eyas.training.machine import peak_bytes, return_freed_memory
 from eyas.training.optim import Optimizer, learning_rate
 
 
@@ -105,7 +106,7 @@ def validate(model: Model, batches: Iterable[Batch], step: int) -> Validated:
     total, count = 0.0, 0
     for batch in batches:
         hidden, _ = model.hidden(batch.tokens)
-        total += cross_entropy(hidden, model.head.weight, batch.targets).item()
+        total += cross_entropy(hidden, _head(model), batch.targets).item()
         count += _trained(batch)
     model.train()
     return Validated(step, total / max(count, 1), count)
@@ -119,9 +120,12 @@ def _step(
     total = 0.0
     for batch in work:
         hidden, _ = model.hidden(batch.tokens, recompute_activations=config.recompute)
-        loss = cross_entropy(hidden, model.head.weight, batch.targets, config.logit_l2)
+        return_freed_memory()
+        loss = cross_entropy(hidden, _head(model), batch.targets, config.logit_l2)
         (loss / trained).backward()
         total += loss.item()
+        del hidden, loss
+        return_freed_memory()
     norm = optimizer.gradient_norm()
     if not (math.isfinite(total) and math.isfinite(norm)):
         raise UserError(_not_finite(total, norm, step + 1, work))
@@ -138,6 +142,12 @@ def _step(
         seconds=time.perf_counter() - started,
         peak_bytes=peak_bytes(model.emb.weight.device),
     )
+
+
+def _head(model: Model) -> Tensor:
+    """The head's weight: the parameter, or what a quantized head stands for."""
+    head = model.head
+    return head.weight if isinstance(head, Linear) else head.dense_weight()
 
 
 def _grouped(

@@ -25,6 +25,9 @@ def predict(model: Model, batch: BatchConfig, loop: LoopConfig, longest: int) ->
     tokens = batch.micro_batch * min(batch.ctx, longest)
     block = tokens * item * (_KEPT_WIDE[shape.version] * shape.width + _KEPT_FFN * shape.ffn_width)
     inputs = tokens * item * shape.width * shape.num_layers
+    # The head in the type that is computed in, unless it is stored so.
+    stored = next(model.head.parameters())
+    head = 0 if stored.dtype == model.dtype else shape.vocab_size * shape.width * item
     rows = min(tokens, block_rows(shape.vocab_size * 4))
     return {
         "process": _PROCESS,
@@ -32,6 +35,6 @@ def predict(model: Model, batch: BatchConfig, loop: LoopConfig, longest: int) ->
         "adapter": adapter,
         "gradients": trained * 4,
         "optimizer": trained * 8,
-        "activations": block + inputs if loop.recompute else block * shape.num_layers,
-        "logits": 2 * rows * shape.vocab_size * 4,
+        "activations": 2 * block + inputs if loop.recompute else block * shape.num_layers,
+        "logits": 2 * rows * shape.vocab_size * 4 + head,
     }

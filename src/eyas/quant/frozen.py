@@ -1,0 +1,90 @@
+"""How the frozen part of a model is kept: in what type, quantized or not, and where."""
+
+from dataclasses import dataclass
+from typing import Annotated, Literal
+
+import torch
+
+from eyas.errors import UserError
+from eyas.models import Linear, Model
+from eyas.quant.bitsandbytes import fastest
+from eyas.quant.int8 import Int8
+from eyas.quant.linear import QuantizedLinear, Quantizer
+from eyas.quant.nf4 import FP4, NF4
+
+_TYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+@dataclass(frozen=True)
+class FrozenConfig:
+    """What the weights that do not train are kept as."""
+
+    storage: Annotated[
+        Literal["file", "fp32", "bf16", "fp16"], "type of the weights; file: as in the model"
+    ] = "file"
+    quant: Annotated[
+        Literal["none", "int8", "nf4", "fp4"], "quantizes the frozen linears of the blocks"
+    ] = "none"
+    quant_head: Annotated[bool, "keeps the frozen head as int8 too"] = False
+    embedding_on_cpu: Annotated[bool, "leaves the embedding in main memory"] = False
+
+    def quantizer(self, device: torch.device | None = None) -> Quantizer | None:
+        """That of the blocks' linears, with the fastest kernel there is for that device."""
+        if self.quant == "none":
+            return None
+        quantizers: dict[str, Quantizer] = {"int8": Int8(), "nf4": NF4(), "fp4": FP4()}
+        quantizer = quantizers[self.quant]
+        return fastest(quantizer, device or torch.device("cpu"))
+
+
+def cast_frozen(model: Model, config: FrozenConfig) -> None:
+    """Puts the weights of a model that was just loaded into the storage type."""
+    if config.storage != "file":
+        model.to(_TYPES[config.storage])
+
+
+def place(model: Model, config: FrozenConfig, device: torch.device) -> None:
+    """Moves the model to the device, but for what is to stay in main memory."""
+    for name, part in model.named_children():
+        if name != "emb" or not config.embedding_on_cpu:
+            part.to(device)
+
+
+def quantize_frozen(model: Model, config: FrozenConfig, device: torch.device | None = None) -> None:
+    """Quantizes the linears that are frozen, and not yet quantized, one by one.
+
+    device: where that is computed. Raises UserError where nothing is left to quantize.
+    """
+    quantizer = config.quantizer(device)
+    if quantizer:
+        for path, linear in _frozen_linears(model):
+            _replace(model, path, linear, quantizer, device)
+        if not any(isinstance(module, QuantizedLinear) for module in model.modules()):
+            raise UserError(
+                f"--quant {config.quant}: every linear is trained, so none is left to quantize; "
+                "leave --quant out, or train an adapter"
+            )
+    if config.quant_head:
+        if model.head.weight.requires_grad:
+            raise UserError("--quant-head: the head is trained; leave it out of --train-parts")
+        _replace(model, "head", model.head, Int8(), device)
+
+
+def _frozen_linears(model: Model) -> list[tuple[str, Linear]]:
+    return [
+        (name, module)
+        for name, module in model.blocks.named_modules(prefix="blocks")
+        if isinstance(module, Linear) and not module.weight.requires_grad
+    ]
+
+
+def _replace(
+    model: Model, path: str, linear: Linear, quantizer: Quantizer, device: torch.device | None
+) -> None:
+    home = linear.weight.device
+    weight = linear.dense_weight().to(device, torch.float32)
+    parent, _, name = path.rpartition(".")
+    module = model.get_submodule(parent) if parent else model
+    if not torch.isfinite(weight).all():
+        raise UserError(f"{path}.weight of the base model holds NaN or inf; nothing to quantize")
+    setattr(module, name, QuantizedLinear.of(weight, quantizer).to(home))

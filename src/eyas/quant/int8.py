@@ -1,0 +1,59 @@
+"""Linear int8: blocks of 64 values, each w = scale * code with code in -127..127.
+
+    scale = max |w| / 127        code = round(w / scale)
+
+The scale is rounded before the codes are taken, so that no value is off by more than half a
+step. It is kept in float16 (1.031 bytes a parameter) unless one of the matrix falls outside the
+range in which float16 has its full 11 bits, and then all are kept in float32 (1.062). A code
+times a float16 scale is exact in float32.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from eyas.quant.blocks import BLOCK, blocks_of, check_finite, count_blocks, first, scaled
+
+_LARGEST_CODE = 127
+_HALF = torch.finfo(torch.float16)
+
+
+@dataclass(frozen=True)
+class Int8:
+    """Linear int8 in blocks of 64: relative error 0.6 %."""
+
+    name: ClassVar[str] = "int8"
+
+    def quantize(self, weight: Float[Tensor, "O I"]) -> dict[str, Tensor]:
+        maxima = torch.empty(count_blocks(weight), device=weight.device)
+        for part, block in blocks_of(weight):
+            maxima[part] = block.abs().amax(1)
+        check_finite(maxima)
+        # A tensor divided by a number is not the same on CPU and GPU; multiplied, it is.
+        scales = _narrowest(maxima * (1 / _LARGEST_CODE))
+        steps = torch.where(scales == 0, 1, scales.float())[:, None]
+        codes = torch.empty(len(scales), BLOCK, dtype=torch.int8, device=weight.device)
+        for part, block in blocks_of(weight):
+            codes[part] = (block / steps[part]).round_().clamp_(-_LARGEST_CODE, _LARGEST_CODE)
+        return {"codes": first(codes, weight.numel()), "scales": scales}
+
+    def dequantize(
+        self,
+        tensors: Mapping[str, Tensor],
+        shape: tuple[int, int],
+        dtype: torch.dtype = torch.float32,
+    ) -> Float[Tensor, "O I"]:
+        return scaled(tensors["codes"], BLOCK, tensors["scales"], _decode, shape, dtype)
+
+
+def _decode(codes: Tensor, out: Tensor) -> Tensor:
+    return out.copy_(codes)
+
+
+def _narrowest(scales: Float[Tensor, " G"]) -> Float[Tensor, " G"]:
+    kept = (scales == 0) | ((scales >= _HALF.smallest_normal) & (scales <= _HALF.max))
+    return scales.half() if kept.all() else scales

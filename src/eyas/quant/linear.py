@@ -1,0 +1,116 @@
+"""A frozen linear whose weight is kept as codes: y = x dequantize(codes)^T.
+
+The dense weight exists only during a product. The backward, dx = dy dequantize(codes), makes it
+again, so that what autograd keeps from the forward is the codes alone.
+"""
+
+import hashlib
+from collections.abc import Callable, Mapping
+from typing import Any, ClassVar, Protocol, runtime_checkable
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.autograd.function import FunctionCtx
+from torch.nn import functional as F
+
+
+@runtime_checkable
+class Quantizer(Protocol):
+    """A way of keeping a weight in fewer bytes: a frozen dataclass."""
+
+    name: ClassVar[str]
+
+    def quantize(self, weight: Float[Tensor, "O I"]) -> dict[str, Tensor]:
+        """The tensors kept instead of the weight (bf16, fp16, fp32), each one-dimensional.
+
+        The same bits on every machine and for any number of threads. Raises ValueError where
+        the weight holds NaN or inf.
+        """
+        ...
+
+    def dequantize(
+        self,
+        tensors: Mapping[str, Tensor],
+        shape: tuple[int, int],
+        dtype: torch.dtype = torch.float32,
+    ) -> Float[Tensor, "O I"]:
+        """The weight that these tensors stand for, rounded from float32 to dtype."""
+        ...
+
+
+class QuantizedLinear(nn.Module):
+    """y = x W^T without bias, W = dequantize(codes), computed in the type of x.
+
+    The quantizer's tensors are frozen parameters under their own names. They keep their types
+    when a model is cast, as `model.to(torch.bfloat16)` does: a rounded scale is another weight.
+    """
+
+    def __init__(
+        self, quantizer: Quantizer, shape: tuple[int, int], tensors: Mapping[str, Tensor]
+    ) -> None:
+        super().__init__()
+        self.out_features, self.in_features = shape
+        self.quantizer = quantizer
+        for name, tensor in tensors.items():
+            self.register_parameter(name, nn.Parameter(tensor, requires_grad=False))
+
+    @classmethod
+    def of(cls, weight: Float[Tensor, "O I"], quantizer: Quantizer) -> "QuantizedLinear":
+        """Quantizes the weight. Raises ValueError where it holds NaN or inf."""
+        rows, columns = weight.shape
+        return cls(quantizer, (rows, columns), quantizer.quantize(weight))
+
+    def forward(self, x: Float[Tensor, "... I"]) -> Float[Tensor, "... O"]:
+        names, tensors = zip(*self.named_parameters(recurse=False), strict=True)
+        shape = self.out_features, self.in_features
+        out: Tensor = _Product.apply(x, self.quantizer, shape, names, *tensors)
+        return out
+
+    def dense_weight(self, dtype: torch.dtype = torch.float32) -> Float[Tensor, "O I"]:
+        """The weight as this layer uses it where x has that type."""
+        tensors = {name: tensor.detach() for name, tensor in self.named_parameters(recurse=False)}
+        return self.quantizer.dequantize(tensors, (self.out_features, self.in_features), dtype)
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> "QuantizedLinear":
+        def moved(tensor: Tensor) -> Tensor:
+            result = fn(tensor)
+            return result if result.dtype == tensor.dtype else tensor.to(result.device)
+
+        super()._apply(moved, recurse)
+        return self
+
+
+class _Product(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: FunctionCtx,
+        x: Tensor,
+        quantizer: Quantizer,
+        shape: tuple[int, int],
+        names: tuple[str, ...],
+        *tensors: Tensor,
+    ) -> Tensor:
+        ctx.save_for_backward(*tensors)
+        ctx.how = quantizer, shape, names  # type: ignore[attr-defined]
+        weight = quantizer.dequantize(dict(zip(names, tensors, strict=True)), shape, x.dtype)
+        return F.linear(x, weight)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        quantizer, shape, names = ctx.how
+        tensors = dict(zip(names, ctx.saved_tensors, strict=True))
+        weight = quantizer.dequantize(tensors, shape, grad.dtype)
+        return grad @ weight, *(None for _ in range(3 + len(names)))
+
+
+def codes_hash(model: nn.Module) -> str:
+    """SHA-256 over name, type, shape and bytes of every quantized layer's tensors, by name."""
+    layers = {name: m for name, m in model.named_modules() if isinstance(m, QuantizedLinear)}
+    tensors = {f"{path}.{k}": t for path, m in layers.items() for k, t in m.named_parameters()}
+    digest = hashlib.sha256()
+    for name in sorted(tensors):
+        tensor = tensors[name].detach().cpu().contiguous()
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
+        digest.update(tensor.view(torch.uint8).numpy().data)
+    return digest.hexdigest()
