@@ -8,8 +8,9 @@ from eyas.training.loss import block_rows
 
 # Tensors of [B, T, C] that one block keeps for its backward, counted at the chunked operators,
 # and of [B, T, F]. Fitted to the peaks of 0.1B-shaped models at 512 tokens on a CPU.
-_KEPT_WIDE = {"x052": 74, "x060": 96, "x070": 120}
+_KEPT_WIDE = {"x052": 56, "x060": 62, "x070": 105}
 _KEPT_FFN = 2
+_RECOMPUTED = 3.5  # blocks' worth of them while one is computed again and goes backward
 _PROCESS = 450 * 2**20  # Python, PyTorch and a tokenizer
 
 
@@ -25,6 +26,9 @@ def predict(model: Model, batch: BatchConfig, loop: LoopConfig, longest: int) ->
     tokens = batch.micro_batch * min(batch.ctx, longest)
     block = tokens * item * (_KEPT_WIDE[shape.version] * shape.width + _KEPT_FFN * shape.ffn_width)
     inputs = tokens * item * shape.width * shape.num_layers
+    kept = block * shape.num_layers
+    if loop.recompute:
+        kept = min(kept, inputs + round(_RECOMPUTED * block))
     # The head in the type that is computed in, unless it is stored so.
     stored = next(model.head.parameters())
     head = 0 if stored.dtype == model.dtype else shape.vocab_size * shape.width * item
@@ -35,6 +39,6 @@ def predict(model: Model, batch: BatchConfig, loop: LoopConfig, longest: int) ->
         "adapter": adapter,
         "gradients": trained * 4,
         "optimizer": trained * 8,
-        "activations": 2 * block + inputs if loop.recompute else block * shape.num_layers,
+        "activations": kept,
         "logits": 2 * rows * shape.vocab_size * 4 + head,
     }
