@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from methods import SMALL, combined, name_of, over
 from tolerance import assert_close
 from weights import write_model
 
@@ -18,7 +19,8 @@ from eyas.adapters import Full, LoRA, PiSSA
 from eyas.data import BatchConfig
 from eyas.errors import UserError
 from eyas.observe.metrics import read_metrics
-from eyas.run import read_run, train
+from eyas.quant import FrozenConfig
+from eyas.run import merge_run, read_run, train
 from eyas.settings import Run, run_from_mapping, run_to_mapping
 from eyas.training.checkpoint import locked, newest_checkpoint
 from eyas.training.events import Finished, Step, Validated
@@ -30,6 +32,8 @@ METHODS = [
     (LoRA(rank=4, dropout=0.1), OptimConfig(lr=1e-3)),
     (Full(), OptimConfig(lr=1e-3, optimizer="muon", schedule="wsd")),
 ]
+OTHER_METHODS = [method for method in SMALL if method.name not in ("pissa", "lora", "full")]
+QUANTIZED = [(method, quant) for method, quant in combined(SMALL) if quant != "none"]
 
 
 def data_file(folder: Path, documents: int = 30) -> Path:
@@ -83,6 +87,66 @@ def test_a_run_that_was_cut_is_the_same_run_bit_for_bit(method, optim, tmp_path)
     lines = read_metrics(cut.out / "metrics.jsonl")
     assert [line["step"] for line in lines if line["event"] == "step"] == list(range(1, 21))
     assert (cut.out / "adapter.safetensors").exists()
+
+
+@pytest.mark.parametrize(
+    ("method", "quant"),
+    [*((m, "none") for m in OTHER_METHODS if over(m, "none")), *QUANTIZED],
+    ids=lambda x: x if isinstance(x, str) else name_of(x),
+)
+def test_every_method_over_every_base_goes_on_bit_for_bit(method, quant, tmp_path):
+    frozen = FrozenConfig(quant=quant, quant_head=quant != "none")
+    whole, cut = (
+        dataclasses.replace(
+            a_run(tmp_path, name, method, OptimConfig(lr=1e-3), steps=4, save_every=2),
+            frozen=frozen,
+        )
+        for name in ("whole", "cut")
+    )
+    list(train(whole))
+    next(event for event in train(cut) if isinstance(event, Step) and event.step == 3)
+    list(train(cut))
+    assert_same(result(cut), result(whole))
+    merged = merge_run(cut.out)
+    assert merged.relative_difference <= merged.allowed
+
+
+def test_a_new_run_goes_on_from_an_adapter(tmp_path):
+    first = a_run(tmp_path, "first", steps=6)
+    list(train(first))
+
+    def second(name, **changes):
+        run = dataclasses.replace(a_run(tmp_path, name, steps=2), adapter=first.out, **changes)
+        return [e.loss for e in train(run) if isinstance(e, Step)], result(run)
+
+    losses, fresh = second("fresh")
+    from_nothing = next(iter(train(a_run(tmp_path, "from nothing", steps=1))))
+    assert losses[0] < from_nothing.loss
+    from_file, same = second("file", adapter=first.out / "adapter.safetensors")
+    assert from_file == losses
+    assert_same(fresh, same)
+    _, kept = second("kept", keep_optimizer=True)
+    steps = {name: value for name, value in kept.items() if name.endswith(".step")}
+    assert steps
+    assert all(value == 8 for value in steps.values())
+
+
+def test_an_adapter_of_another_kind_is_refused(tmp_path):
+    first = a_run(tmp_path, "first", steps=1)
+    list(train(first))
+    for change, words in (
+        ({"method": LoRA(rank=4)}, "its method is PiSSA"),
+        ({"frozen": FrozenConfig(quant="nf4")}, "its frozen base is"),
+        ({"model": write_model(tmp_path / "other.pth", seed=5)}, "another base model"),
+        ({"adapter": tmp_path / "none"}, "no such file"),
+        (
+            {"adapter": first.out / "adapter.safetensors", "keep_optimizer": True},
+            "no optimizer beside it",
+        ),
+    ):
+        run = dataclasses.replace(a_run(tmp_path, "second", steps=1), adapter=first.out)
+        with pytest.raises(UserError, match=words):
+            list(train(dataclasses.replace(run, **change)))
 
 
 def test_eight_rows_are_eight_times_one_row(tmp_path):

@@ -48,10 +48,14 @@ class LowRankLinear(AdaptedLinear):
     ) -> None:
         """start: A0, B0, where not B0 = 0. made_with: what was taken from a quantized base."""
         super().__init__(base)
-        self.lora_A, self.lora_B = (nn.Parameter(factor.clone()) for factor in factors)
+        # Contiguous, as a file gives them back: another layout sums in another order.
+        self.lora_A, self.lora_B = (
+            nn.Parameter(factor.clone(memory_format=torch.contiguous_format)) for factor in factors
+        )
         for name, pair in (("lora_{}0", start), ("residual_{}", made_with)):
             for letter, factor in zip("AB", pair or (None, None), strict=True):
-                self.register_buffer(name.format(letter), factor)
+                kept = None if factor is None else factor.contiguous()
+                self.register_buffer(name.format(letter), kept)
         self.scale, self.dropout = scale, dropout
 
     def delta(self) -> Float[Tensor, "O I"]:

@@ -7,6 +7,8 @@ from eyas.cli.options import Group, Verb, run_cli
 _VERBS = {
     "train": Verb("eyas.cli.train:train", "Fine-tune a model on a data file."),
     "merge": Verb("eyas.cli.merge:merge", "Write base and adapter as one model file."),
+    "convert": Verb("eyas.cli.convert:command", "Write an adapter in another program's form."),
+    "inspect": Verb("eyas.cli.inspect:command", "Say what a file is and what it is good for."),
     "generate": Verb("eyas.cli.generate:generate", "Continue a prompt with a model or a run."),
     "demo": Verb("eyas.cli.demo:demo", "Fine-tune the embedded model and see the difference."),
 }
