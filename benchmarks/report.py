@@ -1,40 +1,52 @@
-"""What a benchmark gives: tables on the terminal and one JSON file without traces of the machine."""
+"""What a benchmark gives: tables on the terminal and one JSON file, without a machine's name."""
 
 import json
 import platform
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
+from typing import Generic, TypeVar
 
 import torch
 from rich.console import Console
 from rich.table import Table
 
+Result = TypeVar("Result")
 Row = Mapping[str, object]
 
 
-def alternating_seconds(
-    runs: Mapping[str, Callable[[int], object]], repeats: int, threads: int
-) -> dict[str, float]:
-    """The median time of each run, all of them in turn, given the number of the repeat.
+@dataclass(frozen=True)
+class Timed(Generic[Result]):
+    """The median of some runs, and what every one of them returned."""
+
+    seconds: float
+    results: list[Result]
+
+
+def alternate(
+    runs: Mapping[str, Callable[[int], Result]], repeats: int, threads: int
+) -> dict[str, Timed[Result]]:
+    """Each run, given the number of the repeat, in turn with all the others.
 
     One thread is timed by its own processor time, which neighbors on the machine disturb little.
     """
     clock = time.process_time if threads == 1 else time.perf_counter
-    taken: dict[str, list[float]] = {name: [] for name in runs}
+    taken: dict[str, list[tuple[float, Result]]] = {name: [] for name in runs}
     for repeat in range(repeats):
         for name, run in runs.items():
             start = clock()
-            run(repeat)
-            taken[name].append(clock() - start)
-    return {name: median(seconds) for name, seconds in taken.items()}
+            result = run(repeat)
+            taken[name].append((clock() - start, result))
+    return {name: Timed(median(s for s, _ in t), [r for _, r in t]) for name, t in taken.items()}
 
 
 def show(title: str, rows: Sequence[Row]) -> None:
     table = Table(title=title)
     for name, value in rows[0].items():
-        table.add_column(name.replace("_", " "), justify="left" if isinstance(value, str) else "right")
+        side = "left" if isinstance(value, str) else "right"
+        table.add_column(name.replace("_", " "), justify=side)
     for row in rows:
         table.add_row(*(_text(value) for value in row.values()))
     Console().print(table)
@@ -47,4 +59,4 @@ def save(path: Path, threads: int, **parts: object) -> None:
 
 
 def _text(value: object) -> str:
-    return "-" if value is None else f"{value:.3g}" if isinstance(value, float) else str(value)
+    return "-" if value is None else f"{value:,.4g}" if isinstance(value, float) else str(value)

@@ -7,7 +7,7 @@ import eyas
 
 LAYERS = [
     {"cli", "web"},
-    {"demo"},
+    {"demo", "interop"},
     {"run"},
     {"merging"},
     {"settings"},

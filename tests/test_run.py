@@ -115,8 +115,8 @@ def test_a_new_run_goes_on_from_an_adapter(tmp_path):
     first = a_run(tmp_path, "first", steps=6)
     list(train(first))
 
-    def second(name, **changes):
-        run = dataclasses.replace(a_run(tmp_path, name, steps=2), adapter=first.out, **changes)
+    def second(name, adapter=first.out, **changes):
+        run = dataclasses.replace(a_run(tmp_path, name, steps=2), adapter=adapter, **changes)
         return [e.loss for e in train(run) if isinstance(e, Step)], result(run)
 
     losses, fresh = second("fresh")

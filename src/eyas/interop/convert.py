@@ -16,7 +16,7 @@ from safetensors import SafetensorError, safe_open
 
 from eyas.adapters import Adapter, LoftQ, OLoRA, PiSSA, save_adapter
 from eyas.errors import UserError
-from eyas.interop import peft, peft_write, rwkv_peft
+from eyas.interop import peft, peft_write, rwkv_peft, rwkv_peft_write
 from eyas.interop.base import Base, read_base
 from eyas.interop.lora import as_lora
 from eyas.run import adapter_at, read_run
@@ -77,10 +77,10 @@ def convert(
     if form == "peft":
         peft_write.write(adapter, out, dtype or torch.float32)
         return Converted((out,), form, adapter, tuple(notes))
-    paths = rwkv_peft.files(adapter, out)
+    paths = rwkv_peft_write.files(adapter, out)
     for path in paths:
         _check_free(path, form, overwrite)
-    notes += rwkv_peft.write(adapter, out, dtype or torch.float32)
+    notes += rwkv_peft_write.write(adapter, out, dtype or torch.float32)
     return Converted(tuple(paths), form, adapter, tuple(notes))
 
 

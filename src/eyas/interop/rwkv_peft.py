@@ -12,36 +12,25 @@ again when it merges. Its own files are bf16, init_pissa.pth float32; it reads a
 Source: the program's trainer.py, rwkvLinear.py and merge/ of 2025-06.
 """
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import NoReturn
 
-import torch
-from torch import Tensor
-
 from eyas.adapters import (
     Adapter,
-    AnyMethod,
-    Bat,
-    LoftQ,
     LoRA,
-    MiSS,
-    OLoRA,
     PiSSA,
     State,
     method_named,
 )
 from eyas.errors import UserError
-from eyas.export.pth import Entry, write_pth
-from eyas.files import atomic_path
 from eyas.interop.base import Base, adapter_over
 from eyas.interop.kinds import SHARDED, kind_of
-from eyas.interop.parts import OWN, Parts, parts_of, rank_of, scaled, with_start
+from eyas.interop.parts import Parts, parts_of, with_start
 from eyas.models import read_tensors
 
 START = "init_pissa.pth"
-_PAIR = {"lora_A": "lora_A", "lora_B": "lora_B"}
-_START = {"init_lora_A": "lora_A0", "init_lora_B": "lora_B0"}
+PAIR = {"lora_A": "lora_A", "lora_B": "lora_B"}
+STARTS = {"init_lora_A": "lora_A0", "init_lora_B": "lora_B0"}
 _Method = tuple[str, dict[str, object]]
 
 
@@ -59,7 +48,7 @@ def read(path: Path, base: Base, start: Path | None = None, alpha: float | None 
     if kind == "state":
         return adapter_over(base, State(), Parts({}, tensors), path)
     if kind == "lora":
-        (name, settings), parts = _low_rank(path, parts_of(tensors, _PAIR), start, alpha)
+        (name, settings), parts = _low_rank(path, parts_of(tensors, PAIR), start, alpha)
     elif kind in ("bone", "bat"):
         parts = parts_of(tensors, dict.fromkeys(SHARDED, "bat_D" if kind == "bat" else "miss_D"))
         _check_form(path, base, parts)
@@ -67,44 +56,6 @@ def read(path: Path, base: Base, start: Path | None = None, alpha: float | None 
     else:
         _refuse(path, kind)
     return adapter_over(base, method_named(name, settings, str(path)), parts, path)
-
-
-def files(adapter: Adapter, path: Path) -> list[Path]:
-    """What `write` writes."""
-    starts = isinstance(adapter.method, (PiSSA, OLoRA, LoftQ))
-    return [path, path.with_name(START)] if starts else [path]
-
-
-def write(adapter: Adapter, path: Path, dtype: torch.dtype) -> list[str]:
-    """Writes rwkv-N.pth, with init_pissa.pth beside it where there is a start; what to know of it.
-
-    Raises UserError where the format has no place for the adapter.
-    """
-    method, parts = adapter.method, parts_of(adapter.tensors, OWN)
-    if isinstance(method, State):
-        if strange := next((n for n in parts.whole if not n.endswith(".time_state")), None):
-            raise UserError(
-                f"a state file holds states and nothing else, and this adapter has {strange} too; "
-                "`eyas merge` writes a model with both"
-            )
-        write_pth(path, _entries(parts.whole, dtype))
-        return []
-    if isinstance(method, Bat) and method.blocks == "out":
-        raise UserError(
-            "bat with blocks = out has no form in RWKV-PEFT, whose blocks go along the input; "
-            "`eyas merge` writes a model with it, or give a folder as OUT (peft has that form)"
-        )
-    if isinstance(method, (MiSS, Bat)):
-        sharded = parts.each(lambda _, layer: {SHARDED[-1]: next(iter(layer.values()))})
-        write_pth(path, _entries(sharded.tensors(), dtype))
-        return _tiles_note(method, dtype)
-    if isinstance(method, LoRA):
-        alpha, parts = _whole_alpha(method, parts)
-        write_pth(path, _entries(parts.tensors(), dtype))
-        return [f"the file does not hold alpha: merge there with --type lora --lora_alpha {alpha}"]
-    if isinstance(method, (PiSSA, OLoRA, LoftQ)):
-        return _write_with_start(adapter, parts, path, dtype)
-    raise UserError(f"{method.name} trains whole weights; `eyas merge` writes them as a model")
 
 
 def _low_rank(
@@ -128,7 +79,7 @@ def _started(parts: Parts, start: Path) -> Parts:
     tensors = read_tensors(start)
     if kind_of(tensors) != "start":
         raise UserError(f"{start}: holds no init_lora_A and init_lora_B; --init is {START}")
-    return with_start(parts, parts_of(tensors, _START), start)
+    return with_start(parts, parts_of(tensors, STARTS), start)
 
 
 def _check_form(path: Path, base: Base, parts: Parts) -> None:
@@ -155,55 +106,3 @@ def _refuse(path: Path, kind: str) -> NoReturn:
         "peft": "is of a folder of HF peft; give the folder, with its adapter_config.json",
     }
     raise UserError(f"{path}: {wrong.get(kind, 'is no adapter; `eyas inspect` says what it is')}")
-
-
-def _whole_alpha(method: LoRA, parts: Parts) -> tuple[int, Parts]:
-    """lora_alpha, and B scaled by what it leaves: RWKV-PEFT takes whole numbers, and one rank."""
-    ranks = {rank_of(layer) for layer in parts.layers.values()}
-    if len(ranks) > 1:
-        raise UserError(
-            f"the layers have the ranks {', '.join(map(str, sorted(ranks)))}, and RWKV-PEFT knows "
-            "one; `eyas merge` writes a model with the adapter"
-        )
-    alpha = method.scale * parts.rank()
-    if alpha.is_integer():
-        return int(alpha), parts
-    return parts.rank(), parts.each(lambda _, layer: scaled(layer, method.scale))
-
-
-def _write_with_start(adapter: Adapter, parts: Parts, path: Path, dtype: torch.dtype) -> list[str]:
-    if adapter.quantized():
-        raise UserError(
-            f"{adapter.method.name} over a base quantized to {adapter.frozen.quant} has no form in "
-            "RWKV-PEFT; --as-lora gives its change of the dense base, `eyas merge` a model"
-        )
-    starts = {
-        f"model.{layer}.{end}": tensors[own]
-        for layer, tensors in parts.layers.items()
-        for end, own in _START.items()
-    }
-    trained = parts.each(lambda _, layer: {name: layer[name] for name in _PAIR})
-    with atomic_path(path) as new, atomic_path(path.with_name(START)) as new_start:
-        write_pth(new, _entries(trained.tensors(), dtype))
-        write_pth(new_start, _entries(starts, torch.float32))
-    notes = [f"{path.with_name(START)} belongs to it: the factors that training started from"]
-    if dtype != torch.float32:
-        notes.append(
-            "rounded, the factors lose much of what training changed in them; fp32 keeps it"
-        )
-    return notes
-
-
-def _tiles_note(method: AnyMethod, dtype: torch.dtype) -> list[str]:
-    if isinstance(method, Bat) and dtype == torch.float32:
-        return [
-            "RWKV-PEFT multiplies it with weights of its own type: for a bf16 model --dtype bf16"
-        ]
-    return []
-
-
-def _entries(tensors: Mapping[str, Tensor], dtype: torch.dtype) -> list[Entry]:
-    return [
-        Entry(name, tuple(tensor.shape), dtype, lambda tensor=tensor: tensor.to(dtype))
-        for name, tensor in tensors.items()
-    ]
