@@ -13,11 +13,10 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from torch.utils.checkpoint import checkpoint
 
-from eyas.errors import UserError
-from eyas.quant import NF4, QUANTIZERS, Int8, QuantizedLinear, codes_hash, quantizer_named
+from eyas.quant import NF4, QUANTIZERS, Int8, QuantizedLinear, codes_hash
 
 EVERY = pytest.mark.parametrize(
-    "quantizer", [*(cls() for cls in QUANTIZERS), NF4(double=False)], ids=repr
+    "quantizer", [*QUANTIZERS.values(), NF4(double=False)], ids=repr
 )
 GPU = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="needs CUDA")]
 EVERYWHERE = pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=GPU)])
@@ -234,10 +233,3 @@ def test_the_hash_is_of_every_bit_and_name():
     changed = model()
     changed["b"].offset.data.view(torch.int32)[0] += 1
     assert len(hashes | {codes_hash(changed), codes_hash(nn.Linear(2, 2))}) == 5
-
-
-def test_quantizers_by_name():
-    assert [quantizer_named(cls.name) for cls in QUANTIZERS] == [cls() for cls in QUANTIZERS]
-    assert quantizer_named("4bit") == quantizer_named("fp4")
-    with pytest.raises(UserError, match="no quantizer 'nf44'; did you mean 'nf4'"):
-        quantizer_named("nf44")

@@ -14,6 +14,8 @@ from eyas.quant.nf4 import FP4, NF4
 
 _TYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
+QUANTIZERS: dict[str, Quantizer] = {"int8": Int8(), "nf4": NF4(), "fp4": FP4()}
+
 
 @dataclass(frozen=True)
 class FrozenConfig:
@@ -32,9 +34,7 @@ class FrozenConfig:
         """That of the blocks' linears, with the fastest kernel there is for that device."""
         if self.quant == "none":
             return None
-        quantizers: dict[str, Quantizer] = {"int8": Int8(), "nf4": NF4(), "fp4": FP4()}
-        quantizer = quantizers[self.quant]
-        return fastest(quantizer, device or torch.device("cpu"))
+        return fastest(QUANTIZERS[self.quant], device or torch.device("cpu"))
 
 
 def cast_frozen(model: Model, config: FrozenConfig) -> None:
