@@ -23,7 +23,7 @@ class Run:
     out: Annotated[Path | None, "run directory; default: runs/MODEL-DATA-METHOD"] = None
     method: AnyMethod = field(default_factory=PiSSA)
     targets: Annotated[
-        tuple[str, ...], "linears that get an adapter (key, att.key, att, blocks.0.*); default: all"
+        tuple[str, ...], "linears that get an adapter: key,att.value,blocks.0.*; default: all in the blocks"
     ] = ()
     train_parts: Annotated[
         tuple[Part, ...], "whole tensors of the base that train beside the adapter"

@@ -232,6 +232,7 @@ def _linears(model: Model) -> Iterator[tuple[str, Linear]]:
 
 def _chosen(model: Model, targets: tuple[str, ...]) -> list[tuple[str, Linear]]:
     linears = list(_linears(model))
+    targets = tuple(name for target in targets for name in target.replace(",", " ").split())
     short = {part for name, _ in linears for part in (*name.split(".")[2:], name.split(".", 2)[2])}
     for target in targets:
         if not any(_is_target(name, target) for name, _ in linears):

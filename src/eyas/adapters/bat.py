@@ -88,7 +88,7 @@ class BatOutLinear(AdaptedLinear):
 class Bat:
     """Block affine transformation."""
 
-    rank: Annotated[int, "side of the tiles; must divide both sizes of every adapted matrix"] = 64
+    rank: Annotated[int, "of miss and bat"] = 64
     blocks: Annotated[
         Literal["in", "out"], "one matrix for each block of the input (RWKV-PEFT) or output (peft)"
     ] = "in"

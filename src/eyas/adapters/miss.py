@@ -47,7 +47,7 @@ class MissLinear(AdaptedLinear):
 class MiSS:
     """Matrix shard sharing."""
 
-    rank: Annotated[int, "length of the pieces of the input that share one matrix"] = 64
+    rank: Annotated[int, "of miss and bat"] = 64
 
     name: ClassVar[str] = "miss"
     learning_rate: ClassVar[float] = 2e-5

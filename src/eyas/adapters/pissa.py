@@ -28,7 +28,7 @@ from eyas.quant import Quantizer
 class PiSSA:
     """Principal singular values and vectors adaptation."""
 
-    rank: Annotated[int, "rank of the trained principal part"] = 32
+    rank: Annotated[int, "rank of the factors"] = 32
     svd_niter: Annotated[
         int | None, "iterations of torch.svd_lowrank; default: block Krylov, closer at equal time"
     ] = None

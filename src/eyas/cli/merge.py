@@ -49,7 +49,7 @@ def report(merged: Merged) -> list[str]:
     ]
     if merged.rounding_share > 0.5:
         lines.append(
-            f"rounding loses {merged.rounding_share:.0%} of the change that was trained; "
+            f"rounding is {merged.rounding_share:.0%} of the change that was trained; "
             "take --dtype fp16 or fp32 to keep it"
         )
     elif merged.rounding_share:

@@ -195,14 +195,12 @@ def _without_none(kind: Any) -> Any:
 
 
 def _help(field: Field) -> str:
-    if field.default is dataclasses.MISSING:
-        return field.help
+    if field.default in (dataclasses.MISSING, None) or "default:" in field.help:
+        return field.help  # where None is the default, the text says what follows from what
     return f"{field.help} [default: {_shown(field.default)}]"
 
 
 def _shown(default: object) -> str:
-    if default is None:
-        return "from weights, data and machine"
     if isinstance(default, bool):
         return "on" if default else "off"
     if isinstance(default, tuple):

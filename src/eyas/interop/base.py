@@ -60,7 +60,7 @@ def adapter_over(base: Base, method: AnyMethod, parts: Parts, where: Path) -> Ad
 
     Raises UserError that names what does not fit the base, and what no adapter holds.
     """
-    mistakes = [*_wrong_layers(base, method, parts), *_wrong_tensors(base, method, parts)]
+    mistakes = [*_wrong_tensors(base, method, parts), *_wrong_layers(base, method, parts)]
     if mistakes:
         more = f"; and {len(mistakes) - _SHOWN} more" if len(mistakes) > _SHOWN else ""
         raise UserError(
@@ -118,13 +118,13 @@ def _wrong_layers(base: Base, method: AnyMethod, parts: Parts) -> Iterable[str]:
             yield f"tiles of side {rank} do not cut {path} [{rows}, {columns}] evenly"
             continue
         expected = _expected(method, rank, rows, columns)
-        for name in expected.keys() - layer.keys():
-            yield f"{path} has no {name}"
-        for name in expected.keys() & layer.keys():
-            if tuple(layer[name].shape) != expected[name]:
+        missing = [name for name in expected if name not in layer]
+        yield from (f"{path} has no {name}" for name in missing)
+        for name, size in expected.items() if not missing else ():
+            if tuple(layer[name].shape) != size:
                 yield (
                     f"{path} has {name} {list(layer[name].shape)} where a weight "
-                    f"[{rows}, {columns}] has {list(expected[name])}"
+                    f"[{rows}, {columns}] has {list(size)}"
                 )
 
 

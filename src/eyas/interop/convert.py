@@ -66,6 +66,10 @@ def convert(
     if source.resolve() == out.resolve():
         raise UserError(f"{out}: is what is to be converted; name another OUT")
     _check_free(out, form, overwrite)
+    if start and not start.exists():
+        raise UserError(
+            f"{start}: no such file or folder; give what the run started from as --init"
+        )
     known = read_base(base) if base else None
     adapter = _read(source, known, start, alpha)
     notes = [_QUANTIZED.format(adapter.frozen.quant)] if adapter.quantized() else []

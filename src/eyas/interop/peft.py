@@ -59,7 +59,7 @@ def read(folder: Path, base: Base, start: Path | None = None) -> Adapter:
         )
     if start:
         raise UserError(f"{folder}: --init is for PiSSA and its kin, not for {kind}; leave it out")
-    mode, parts = config.get("init_weights", True), parts_of(_tensors(folder), _BLOCKS)
+    mode, parts = config.get("init_weights", True), parts_of(read_folder(folder), _BLOCKS)
     name, settings = "miss", dict[str, object](rank=parts.rank())
     if mode == "bat":
         parts = parts.each(lambda _, layer: {"bat_D": layer["miss_D"]})
@@ -81,8 +81,13 @@ def read_config(folder: Path) -> dict[str, Any]:
     return config
 
 
-def _tensors(folder: Path) -> Mapping[str, torch.Tensor]:
-    """By eyas' keys, as far as there are such."""
+def changed_base(config: Mapping[str, Any]) -> bool:
+    """Whether the adapter fits a base that its initialization changed."""
+    return str(config.get("init_lora_weights", True)).lower().startswith(_CHANGED_BASE)
+
+
+def read_folder(folder: Path) -> Mapping[str, torch.Tensor]:
+    """The tensors by the model's own paths."""
     found = [folder / WEIGHTS, folder / "adapter_model.bin"]
     weights = next((path for path in found if path.exists()), None)
     if weights is None:
@@ -93,7 +98,7 @@ def _tensors(folder: Path) -> Mapping[str, torch.Tensor]:
 
 def _read_lora(folder: Path, config: Mapping[str, Any], base: Base, start: Path | None) -> Adapter:
     initial = str(config.get("init_lora_weights", True)).lower()
-    changed = initial.startswith(_CHANGED_BASE)
+    changed = changed_base(config)
     if changed and not start:
         raise UserError(
             f"{folder}: started by {initial}, which changed the base, so that it is of use only "
@@ -126,7 +131,7 @@ def _lora_parts(folder: Path, config: Mapping[str, Any]) -> Parts:
             f"{folder}: has {', '.join(more)}, which is more than a LoRA; merge it with peft "
             "(merge_and_unload)"
         )
-    return parts_of(_tensors(folder), NAMES)
+    return parts_of(read_folder(folder), NAMES)
 
 
 def _start_parts(folder: Path) -> Parts:

@@ -69,7 +69,7 @@ def _described(adapter: Adapter, parts: Parts) -> tuple[dict[str, Any], dict[str
 
 
 def _lora_config(method: LoRA, parts: Parts) -> dict[str, Any]:
-    rank, alpha = method.rank, method.rank if method.alpha is None else method.alpha
+    rank, alpha = method.rank, float(method.rank if method.alpha is None else method.alpha)
     others = {path: r for path, layer in parts.layers.items() if (r := rank_of(layer)) != rank}
     power = 0.5 if method.rslora else 1.0
     return {
@@ -87,4 +87,4 @@ def _lora_config(method: LoRA, parts: Parts) -> dict[str, Any]:
 
 def _plain(number: float) -> float | int:
     """A whole number as such: some readers take no other."""
-    return int(number) if float(number).is_integer() else number
+    return int(number) if number.is_integer() else number

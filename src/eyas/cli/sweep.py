@@ -1,0 +1,257 @@
+"""`eyas sweep`: methods and learning rates compared by short runs, one after another."""
+
+import dataclasses
+import json
+import shlex
+from dataclasses import dataclass, make_dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import click
+from rich.console import Console
+
+from eyas.adapters import METHODS, AnyMethod, method_named
+from eyas.cli.options import add_options
+from eyas.config import fields_of, from_mapping
+from eyas.data import BatchConfig
+from eyas.errors import UserError
+from eyas.files import write_bytes
+from eyas.observe.console import console
+from eyas.quant import FrozenConfig
+from eyas.settings import Run, merged, nested, run_from_mapping
+from eyas.sweep import (
+    Outcome,
+    Result,
+    SweepConfig,
+    Trial,
+    as_json,
+    as_table,
+    at_edge,
+    attempt,
+    best,
+    default_rates,
+    draw_rates,
+    outcome,
+    ranked,
+    trials,
+)
+from eyas.training.checkpoint import locked
+from eyas.training.events import Step
+from eyas.training.loop import LoopConfig
+from eyas.training.optim import OptimConfig
+
+_SHARE = 0.1  # held out where nothing is named
+_OWN = {f.name for f in fields_of(SweepConfig)}
+_RESULTS, _PICTURE = "sweep.json", "sweep.png"
+_INTERRUPTED = 130
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """A sweep as it was typed; `shared` are the options of `eyas train` that go to every run."""
+
+    model: str
+    data: str
+    config: SweepConfig
+    shared: dict[str, Any]
+
+    def options(self, method: type[AnyMethod]) -> dict[str, Any]:
+        """The shared options that a run with this method has."""
+        others = _options_of(*METHODS) - _options_of(method)
+        return {name: value for name, value in self.shared.items() if name not in others}
+
+    def command(self, result: Result) -> str:
+        """The command line that trains as the runs of this result were trained."""
+        trial = result.outcomes[0].trial
+        words = ["eyas", "train", self.model, self.data, "--method", trial.name]
+        words += ["--lr", repr(trial.rate)]
+        for name, value in self.options(type(trial.run.method)).items():
+            words += _words(name, value)
+        return shlex.join([*words, *(["--seed", str(trial.seed)] if trial.seed else [])])
+
+
+def _without(cls: type[Any], *names: str) -> type[Any]:
+    """A dataclass with these options left out: those that a sweep decides itself."""
+    kept = [f for f in fields_of(cls) if f.name not in names]
+    made = [(f.name, Annotated[f.type, f.help], dataclasses.field(default=f.default)) for f in kept]
+    return make_dataclass(cls.__name__, made, frozen=True)
+
+
+@click.command(short_help="Compare methods and learning rates by short runs.")
+@click.argument("model")
+@click.argument("data")
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    help="folder of the runs, sweep.json and sweep.png; default: runs/MODEL-DATA-sweep",
+)
+@add_options(
+    SweepConfig,
+    _without(Run, "model", "data", "out", "seed", "adapter", "keep_optimizer"),
+    *METHODS,
+    FrozenConfig,
+    BatchConfig,
+    _without(OptimConfig, "lr"),
+    LoopConfig,
+)
+def sweep(model: str, data: str, out: Path | None, typed: dict[str, Any]) -> int:
+    """Train MODEL on DATA with each method at each learning rate, and compare held-out losses.
+
+    Each run is an ordinary run directory in --out. The same command again skips the runs that
+    are done and goes on with the others; Ctrl-C ends it with what is there. An option of a
+    method, such as --rank, goes to every method that has it. Without --validation a tenth of
+    the documents is held out, each seed another one. A run keeps one checkpoint, unless --keep
+    says otherwise.
+
+    In the table, sorted by held-out loss, that is the loss after the last step, lowest the
+    lowest on the way, training the mean of the last tenth of the steps. MiB is an estimate: all
+    runs share one process and its peak.
+    """
+    asked = _asked(model, data, typed)
+    folder = out or Path("runs") / f"{Path(model).stem}-{Path(data).stem}-sweep"
+    _check_folder(folder)
+    found = _trials(asked, folder)
+    terminal = Console(highlight=False)
+    if "validation" not in typed and "validation_share" not in typed:
+        _say(terminal, f"{_SHARE:.0%} of the documents are held out (--validation-share)")
+    with locked(folder):
+        outcomes = _go_through(found, asked, folder, terminal)
+    return _conclude(outcomes, asked, folder, terminal)
+
+
+def _asked(model: str, data: str, typed: dict[str, Any]) -> _Asked:
+    plain = {name: str(v) if isinstance(v, Path) else v for name, v in typed.items()}
+    shared = {name: value for name, value in plain.items() if name not in _OWN}
+    own = {name: value for name, value in plain.items() if name in _OWN}
+    if "methods" in own:
+        own["methods"] = tuple(" ".join(own["methods"]).replace(",", " ").split())
+    config = from_mapping(SweepConfig, own, "sweep")
+    methods = [type(method_named(name, {}, "--methods")) for name in config.methods]
+    if strange := shared.keys() & (_options_of(*METHODS) - _options_of(*methods)):
+        flag = _flag(min(strange))
+        raise UserError(f"{flag}: none of {', '.join(config.methods)} has it; leave it out")
+    if not shared.keys() & {"validation", "validation_share"}:
+        shared["validation_share"] = _SHARE
+    return _Asked(model, data, config, shared)
+
+
+def _trials(asked: _Asked, folder: Path) -> list[Trial]:
+    """All runs, in the order in which they are to be made: seed by seed."""
+    config, found = asked.config, []
+    kinds = dict.fromkeys(type(method_named(name, {}, "--methods")) for name in config.methods)
+    for kind in kinds:
+        named = {"model": asked.model, "data": asked.data, "method": kind.name}
+        values = merged({"loop": {"keep": 1}}, nested({**asked.options(kind), **named}))
+        run = run_from_mapping(values, "settings")
+        rates = config.lr or default_rates(run.method)
+        found += trials(kind.name, run, rates, config.seeds, folder)
+    return sorted(found, key=lambda trial: config.seeds.index(trial.seed))
+
+
+def _check_folder(folder: Path) -> None:
+    """A folder with other things in it is not ours to write to."""
+    if folder.exists() and not folder.is_dir():
+        raise UserError(f"{folder}: is a file and no folder; choose another --out")
+    names = sorted(path.name for path in folder.iterdir()) if folder.exists() else []
+    others = [name for name in names if name != ".lock" and not name.endswith(".tmp")]
+    if others and _RESULTS not in names:
+        raise UserError(f"{folder}: holds {others[0]} and is no sweep; choose another --out")
+
+
+def _go_through(
+    found: list[Trial], asked: _Asked, folder: Path, terminal: Console
+) -> list[Outcome]:
+    """Makes the runs that are not done, until one is cut off; what came of each."""
+    outcomes = [outcome(trial) for trial in found]
+    _write(outcomes, asked, folder)
+    for i, trial in enumerate(found):
+        place = f"{i + 1}/{len(found)}  {trial.name}  lr {trial.rate!r}  seed {trial.seed}"
+        _say(terminal, place)
+        stopped = False
+        try:
+            outcomes[i] = _run(trial, terminal)
+        except KeyboardInterrupt:  # outside of the steps, in which the run itself ends in order
+            outcomes[i], stopped = outcome(trial), True
+        _say(terminal, "  " + _told(outcomes[i]))
+        _write(outcomes, asked, folder)
+        if stopped or outcomes[i].state == "cut off":
+            break
+    return outcomes
+
+
+def _run(trial: Trial, terminal: Console) -> Outcome:
+    came = outcome(trial)
+    with console(trial.steps, terminal) as sink:
+        for event in attempt(trial):
+            if isinstance(event, Outcome):
+                came = event
+            elif isinstance(event, Step):  # the rest is told at the end
+                sink(event)
+    return came
+
+
+def _told(came: Outcome) -> str:
+    if came.state != "done":
+        return f"{came.state}: {came.reason}" if came.reason else came.state
+    return f"held-out loss {came.held_out:.4f}, {came.seconds:,.1f} s"
+
+
+def _write(outcomes: list[Outcome], asked: _Asked, folder: Path) -> None:
+    results = ranked(outcomes)
+    winner = best(results)
+    values = {
+        "model": asked.model,
+        "data": asked.data,
+        "options": asked.shared,
+        "command": asked.command(winner) if winner else None,
+        "results": as_json(results),
+    }
+    text = json.dumps(values, indent=1, ensure_ascii=False) + "\n"
+    write_bytes(folder / _RESULTS, text.encode())
+
+
+def _conclude(outcomes: list[Outcome], asked: _Asked, folder: Path, terminal: Console) -> int:
+    """Shows the table, the picture's place and the best command; the exit code."""
+    results = ranked(outcomes)
+    winner = best(results)
+    terminal.print(as_table(results))
+    if winner:
+        draw_rates({"": results}, folder / _PICTURE)
+        _say(terminal, f"as a picture: {folder / _PICTURE}; all numbers: {folder / _RESULTS}")
+        _tell_best(winner, results, terminal)
+        _say(terminal, asked.command(winner))
+    else:
+        _say(terminal, f"No run came to its end; what there is: {folder / _RESULTS}")
+    if any(came.state in ("cut off", "not begun") for came in outcomes):
+        _say(terminal, "The same command goes on from here.")
+        return _INTERRUPTED
+    return 0 if winner else 1
+
+
+def _tell_best(winner: Result, results: list[Result], terminal: Console) -> None:
+    _say(terminal, f"Lowest: {winner.name} at {winner.rate!r}, {winner.held_out}.")
+    if edge := at_edge(winner, results):
+        beyond = "higher" if edge == "highest" else "lower"
+        _say(terminal, f"It is the {edge} rate of {winner.name}: try {beyond} ones with --lr.")
+    if len(winner.outcomes) == 1:
+        _say(terminal, "One seed does not tell chance from merit: see --seeds 0,1,2.")
+
+
+def _say(terminal: Console, text: str) -> None:
+    terminal.print(text, markup=False, soft_wrap=True)
+
+
+def _options_of(*classes: type[Any]) -> set[str]:
+    return {f.name for cls in classes for f in fields_of(cls)}
+
+
+def _flag(name: str) -> str:
+    return "--" + name.replace("_", "-")
+
+
+def _words(name: str, value: Any) -> list[str]:
+    """An option as it is typed."""
+    if isinstance(value, bool):
+        return [_flag(name) if value else _flag(f"no_{name}")]
+    values = value if isinstance(value, tuple) else (value,)
+    return [word for item in values for word in (_flag(name), str(item))]
