@@ -7,12 +7,13 @@ from peer import rwkv_logits
 from tolerance import LOGITS
 from weights import SHAPES, write_model
 
-from eyas.adapters import LoftQ, PiSSA, State, adapted_layers, describe
+from eyas.adapters import LoftQ, LoRA, PiSSA, State, adapted_layers, attach, describe
+from eyas.adapters.lora import LowRankLinear
 from eyas.errors import UserError
 from eyas.merging import merge
 from eyas.models import load, read_tensors
 from eyas.models.fingerprint import fingerprint
-from eyas.quant import FrozenConfig, codes_hash
+from eyas.quant import FrozenConfig, cast_frozen, codes_hash
 
 TOKENS = torch.arange(60)[None] % 256
 DENSE = [method for method in SMALL if not isinstance(method, LoftQ)]
@@ -35,7 +36,7 @@ def test_merged_is_adapted(method, quant, version, dtype, tmp_path):
     path = write_model(tmp_path / "m.pth", version, torch.bfloat16)
     model, adapter = adapted(path, method, quant)
     result = merge(path, adapter, tmp_path / "out.pth", dtype)
-    assert result.relative_difference <= result.allowed
+    assert result.proof.relative_difference <= result.proof.allowed
     assert 0 < result.rounding_share < 0.2 or dtype == torch.float32
     written, base = torch.load(tmp_path / "out.pth", weights_only=True), read_tensors(path)
     assert [name for name in written if not name.endswith(".time_state")] == list(base)
@@ -126,3 +127,43 @@ def test_values_that_fp16_cannot_hold_are_refused(tmp_path):
     with pytest.raises(UserError, match=r"blocks\.0\.ffn\.key\.weight .*--dtype fp32"):
         merge(path, adapter, tmp_path / "out.pth", torch.float16)
     assert not list(tmp_path.glob("*out*"))
+
+
+def test_a_wrong_merge_is_found_and_what_was_there_stays(tmp_path, monkeypatch):
+    """Even where the change is smaller than what rounding does to the logits."""
+    path, out = write_model(tmp_path / "m.pth", dtype=torch.bfloat16), tmp_path / "out.pth"
+    _, adapter = adapted(path, LoRA(rank=4), parts=(), change=0.02)
+    out.write_bytes(b"before")
+    wrong = [
+        lambda layer: torch.zeros_like(layer.base.dense_weight(), dtype=torch.float32),
+        lambda layer: -(layer.lora_B @ layer.lora_A).detach(),
+        lambda layer: 1.5 * (layer.lora_B @ layer.lora_A).detach(),
+    ]
+    for delta in wrong:
+        monkeypatch.setattr(LowRankLinear, "delta", delta)
+        with pytest.raises(
+            ArithmeticError, match=r"att\.receptance\.weight.*more than one rounding"
+        ):
+            merge(path, adapter, out)
+        assert out.read_bytes() == b"before"
+        assert sorted(tmp_path.iterdir()) == [path, out]
+
+
+def test_storage_rounds_only_what_is_frozen(tmp_path):
+    path = write_model(tmp_path / "m.pth", dtype=torch.float32)
+    model = load(path)
+    attach(model, PiSSA(rank=4), train_parts=("ln",), frozen=FrozenConfig(quant="int8"))
+    before = {n: p.detach().clone() for n, p in model.named_parameters()}
+    cast_frozen(model, FrozenConfig(storage="bf16"))
+    for name, parameter in model.named_parameters():
+        kept = parameter.requires_grad or ".base." in name
+        expected = before[name] if kept else before[name].bfloat16()
+        assert torch.equal(parameter, expected), name
+
+
+def test_left_overs_of_a_killed_merge_are_removed(tmp_path):
+    path = write_model(tmp_path / "m.pth")
+    _, adapter = adapted(path, LoRA(rank=4))
+    (tmp_path / ".out.pth.1234.tmp").write_bytes(b"half")
+    merge(path, adapter, tmp_path / "out.pth")
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["m.pth", "out.pth"]

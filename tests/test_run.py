@@ -108,7 +108,7 @@ def test_every_method_over_every_base_goes_on_bit_for_bit(method, quant, tmp_pat
     list(train(cut))
     assert_same(result(cut), result(whole))
     merged = merge_run(cut.out)
-    assert merged.relative_difference <= merged.allowed
+    assert merged.proof.relative_difference <= merged.proof.allowed
 
 
 def test_a_new_run_goes_on_from_an_adapter(tmp_path):

@@ -2,17 +2,21 @@
 
 import errno
 import os
+import re
 import secrets
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from glob import escape
 from pathlib import Path
 
 from eyas.errors import UserError
 
 _FULL = {errno.ENOSPC, errno.EDQUOT}
 _NO_FOLDER_FLUSH = {errno.EINVAL, errno.EBADF, errno.ENOTSUP}
-_REFUSED = {errno.EACCES, errno.EPERM, errno.EROFS}
+_REFUSED = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENAMETOOLONG}
+_TEMPORARY = re.compile(r"\.(.+)\.[0-9a-f]{8}\.tmp")
+_RUST = re.compile(r"\(os error (\d+)\)")
 
 
 @contextmanager
@@ -22,22 +26,26 @@ def atomic_path(path: Path, needed_bytes: int = 0) -> Iterator[Path]:
     The caller creates a file there (or a folder with files, where `path` does not exist yet).
     At the end everything is flushed to the disk (fsync) and then renamed; whatever is raised in
     the block, KeyboardInterrupt included, removes the temporary and leaves `path` as it was.
-    A link is followed: the file it leads to is replaced.
+    A link is followed: the file it leads to is replaced. A file gets the mode of any new file,
+    whoever wrote it.
 
     Raises UserError where the folder is missing, may not be written, or has fewer than
     `needed_bytes` free, and where the disk is full in the middle.
     """
     target = Path(os.path.realpath(path))
-    _check_target(path, target)
-    _check_space(path, target.parent, needed_bytes)
+    shown = final_path(path)
+    _check_target(shown, target)
+    _check_space(shown, target.parent, needed_bytes)
     temporary = target.with_name(f".{target.name}.{secrets.token_hex(4)}.tmp")
     try:
         yield temporary
+        if temporary.is_file():
+            temporary.chmod(0o666 & ~_umask())  # safetensors makes files that others cannot read
         _flush(temporary)
         os.replace(temporary, target)
     except BaseException as error:
         _remove(temporary)
-        problem = _problem(error, path, temporary, needed_bytes)
+        problem = _problem(error, shown, temporary, needed_bytes)
         if problem:
             raise UserError(problem) from error
         raise
@@ -50,26 +58,51 @@ def write_bytes(path: Path, content: bytes) -> None:
         temporary.write_bytes(content)
 
 
-def remove_temporaries(folder: Path) -> None:
-    """Removes what killed processes left half written in `folder`.
+def remove_temporaries(folder: Path, name: str = "") -> None:
+    """Removes what killed processes left half written in `folder`, or of the file `name` alone.
 
-    Only for a folder that no other process is writing to, such as a locked run directory.
+    Only for what no other process is writing to, such as a locked run directory.
     """
-    for left_over in folder.glob(".*.tmp"):
+    for left_over in folder.glob(f".{escape(name)}.*.tmp" if name else ".*.tmp"):
         _remove(left_over)
+
+
+@contextmanager
+def naming(path: Path) -> Iterator[None]:
+    """An OSError of the block that names no file, as of a `write`, comes out naming this one."""
+    try:
+        yield
+    except OSError as error:
+        error.filename = error.filename or str(path)
+        raise
+
+
+def final_path(path: Path) -> Path:
+    """The place that a path in a temporary folder or file of `atomic_path` will have."""
+    return Path(*(_TEMPORARY.sub(r"\1", part) for part in path.parts))
 
 
 def is_disk_full(error: BaseException | None) -> bool:
     """Whether `error`, or one that led to it, says that the disk or the user's quota is full."""
+    return not _FULL.isdisjoint(_numbers(error))
+
+
+def is_too_large(error: BaseException | None) -> bool:
+    """Whether `error`, or one that led to it, says that a file may not grow any more."""
+    return errno.EFBIG in _numbers(error)
+
+
+def _numbers(error: BaseException | None) -> set[int]:
+    """The numbers of the system's errors, in `error` and in what led to it."""
+    found = set()
     while error is not None:
-        if isinstance(error, OSError) and error.errno in _FULL:
-            return True
-        # Libraries written in Rust (safetensors, tokenizers) carry the number in their text only.
-        if f"(os error {errno.ENOSPC})" in str(error):
-            return True
+        if isinstance(error, OSError) and error.errno is not None:
+            found.add(error.errno)
+        else:  # libraries written in Rust (safetensors, tokenizers) have it in their text only
+            found.update(map(int, _RUST.findall(str(error))))
         # torch.save into an open file raises a RuntimeError while it handles the OSError.
         error = error.__cause__ or error.__context__
-    return False
+    return found
 
 
 def _check_target(path: Path, target: Path) -> None:
@@ -94,13 +127,21 @@ def _problem(error: BaseException, path: Path, temporary: Path, needed_bytes: in
     if is_disk_full(error):
         needs = f" ({needed_bytes:,} bytes are needed)" if needed_bytes else ""
         return f"{path}: the disk is full{needs}; free some space or name another place"
-    if not isinstance(error, OSError):
-        return ""
-    if error.errno in _REFUSED and error.filename == str(temporary):
-        return f"{path}: may not be written ({error.strerror}); name another place"
-    if error.errno == errno.EFBIG:
-        return f"{path}: too large for a file on this file system; name a place on another one"
-    return ""
+    if is_too_large(error):
+        return f"{path}: may not become so large here (file system or ulimit); name another place"
+    number = _refusal(error, temporary)
+    return f"{path}: may not be written ({os.strerror(number)}); name another place" if number else ""
+
+
+def _refusal(error: BaseException, temporary: Path) -> int:
+    """The number of the system's error where it is that `temporary` may not be written, or 0."""
+    number = 0
+    if isinstance(error, OSError):
+        if str(error.filename).startswith(str(temporary)):
+            number = error.errno or 0
+    elif not isinstance(error, UserError) and (found := _RUST.search(str(error))):
+        number = int(found[1])
+    return number if number in _REFUSED else 0
 
 
 def _flush(written: Path) -> None:
@@ -133,7 +174,16 @@ def _flush_folder(folder: Path) -> None:
 
 
 def _remove(temporary: Path) -> None:
-    if temporary.is_dir():
-        shutil.rmtree(temporary)
-    else:
-        temporary.unlink(missing_ok=True)
+    """Removes it if that can be done; what led here is what the user has to know."""
+    with suppress(OSError):
+        if temporary.is_dir():
+            shutil.rmtree(temporary)
+        else:
+            temporary.unlink(missing_ok=True)
+
+
+def _umask() -> int:
+    """The process's file mode mask, which can be read only by setting it."""
+    mask = os.umask(0o077)
+    os.umask(mask)
+    return mask

@@ -180,7 +180,7 @@ def free(model: Model, chosen: Callable[[str], bool]) -> None:
     """Makes the chosen parameters of the base trainable, as float32 (or wider) masters."""
     for name, parameter in list(model.named_parameters()):
         if chosen(name) and not _UNUSED.match(name):
-            _set_trained(model, name, parameter.detach())
+            _set_trained(model, name, parameter.detach(), copy=True)
 
 
 def adapter_tensors(model: Model) -> dict[str, Tensor]:
@@ -303,7 +303,7 @@ def _replace(model: Model, path: str, layer: nn.Module) -> None:
     setattr(model.get_submodule(parent), name, layer)
 
 
-def _set_trained(model: Model, path: str, tensor: Tensor) -> None:
+def _set_trained(model: Model, path: str, tensor: Tensor, copy: bool = False) -> None:
     dtype = torch.promote_types(tensor.dtype, torch.float32)
     parent, _, name = path.rpartition(".")
-    setattr(model.get_submodule(parent), name, nn.Parameter(tensor.to(dtype, copy=True)))
+    setattr(model.get_submodule(parent), name, nn.Parameter(tensor.to(dtype, copy=copy)))

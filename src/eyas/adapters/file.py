@@ -21,7 +21,7 @@ from eyas.config import from_mapping, to_mapping
 from eyas.errors import UserError
 from eyas.files import atomic_path
 from eyas.models import Model
-from eyas.quant import FrozenConfig, cast_frozen, codes_hash
+from eyas.quant import FrozenConfig, codes_hash
 
 _FORMAT = "eyas-adapter-1"
 
@@ -59,11 +59,10 @@ def describe(
 
 
 def restore_adapter(model: Model, adapter: Adapter, device: torch.device | None = None) -> None:
-    """Attaches an adapter to its base, just loaded, and quantizes it as it was in training.
+    """Attaches an adapter to its base, just loaded, and quantizes that as it was in training.
 
     Raises UserError where the codes of the quantized base differ from those trained on.
     """
-    cast_frozen(model, adapter.frozen)
     restore(model, adapter.method, adapter.tensors, adapter.frozen, device)
     if adapter.quantized() and codes_hash(model) != adapter.codes:
         raise UserError(

@@ -52,27 +52,29 @@ class Entry:
     tensor: Callable[[], Tensor]
 
 
-def write_pth(path: Path, entries: Iterable[Entry]) -> None:
+def write_pth(
+    path: Path, entries: Iterable[Entry], check: Callable[[Path], None] = lambda _: None
+) -> None:
     """Writes the dict of all entries, in their order, as `torch.save` would, atomically.
 
-    One tensor is in memory at a time. Equal tensors give equal files. Raises UserError where
-    the disk is too small, and ValueError where a tensor is not of the shape and dtype announced.
+    One tensor is in memory at a time. Equal tensors give equal files. check: is called with the
+    written file before it takes its place; what it raises keeps what was there before. Raises
+    UserError where the disk is too small, and ValueError where a tensor is not of the shape and
+    dtype announced.
     """
     everything = list(entries)
     contents = _pickled(everything)
     needed = sum(map(_size, everything)) + len(contents) + _OVERHEAD * (len(everything) + 4)
-    with (
-        atomic_path(path, needed) as temporary,
-        open(temporary, "wb") as file,
-        ZipFile(file, "w") as archive,
-    ):
-        _write_record(file, archive, "data.pkl", contents)
-        _write_record(file, archive, "byteorder", sys.byteorder.encode())
-        for number, entry in enumerate(everything):
-            _write_tensor(file, archive, f"data/{number}", entry)
-        # No `.format_version`: it tells torch that offsets may be computed instead of read, and
-        # that holds only for the headers that torch's own writer makes.
-        _write_record(file, archive, "version", b"3\n")
+    with atomic_path(path, needed) as temporary:
+        with open(temporary, "wb") as file, ZipFile(file, "w") as archive:
+            _write_record(file, archive, "data.pkl", contents)
+            _write_record(file, archive, "byteorder", sys.byteorder.encode())
+            for number, entry in enumerate(everything):
+                _write_tensor(file, archive, f"data/{number}", entry)
+            # No `.format_version`: it tells torch that offsets may be computed instead of read,
+            # and that holds only for the headers that torch's own writer makes.
+            _write_record(file, archive, "version", b"3\n")
+        check(temporary)
 
 
 @dataclass(frozen=True)

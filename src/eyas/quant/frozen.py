@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Annotated, Literal
 
 import torch
+from torch import nn
 
 from eyas.errors import UserError
 from eyas.models import Linear, Model
@@ -38,9 +39,16 @@ class FrozenConfig:
 
 
 def cast_frozen(model: Model, config: FrozenConfig) -> None:
-    """Puts the weights of a model that was just loaded into the storage type."""
-    if config.storage != "file":
-        model.to(_TYPES[config.storage])
+    """Puts the weights that do not train into the storage type; codes and scales stay."""
+    if config.storage == "file":
+        return
+    for module in model.modules():
+        if isinstance(module, QuantizedLinear):
+            continue
+        for name, parameter in list(module.named_parameters(recurse=False)):
+            if not parameter.requires_grad:
+                stored = parameter.detach().to(_TYPES[config.storage])
+                setattr(module, name, nn.Parameter(stored, requires_grad=False))
 
 
 def place(model: Model, config: FrozenConfig, device: torch.device) -> None:

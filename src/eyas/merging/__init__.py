@@ -11,23 +11,18 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import cast
 
 import torch
-from torch import Tensor, nn
-from torch.nn import functional as F
+from torch import Tensor
 
-from eyas.adapters import Adapter, adapted_layers, adapter_tensors, restore_adapter
-from eyas.adapters.base import AdaptedLinear
+from eyas.adapters import Adapter, AdaptedLinear, adapted_layers, adapter_tensors, restore_adapter
 from eyas.errors import UserError
 from eyas.export.pth import Entry, write_pth
-from eyas.models import Linear, Model, load, read_tensors
+from eyas.files import remove_temporaries
+from eyas.merging.proof import Proof, prove
+from eyas.models import Model, load, read_tensors
 from eyas.models.fingerprint import fingerprint
 from eyas.quant import QuantizedLinear
-
-_PROOF_TOKENS = (2, 64)
-_EXACT = 1e-4  # relative difference that the order of float32 sums explains
-_MARGIN = 4
 
 
 @dataclass(frozen=True)
@@ -35,14 +30,7 @@ class Merged:
     """What came of a merge."""
 
     path: Path
-    largest_difference: float
-    """Of any logit, adapted against merged."""
-    loss_difference: float
-    """Of the mean cross-entropy of the same tokens."""
-    relative_difference: float
-    """RMS of the logits' differences over the RMS of the logits."""
-    allowed: float
-    """The most that rounding to the output type explains of `relative_difference`."""
+    proof: Proof
     rounding_share: float
     """||merged - trained|| / ||trained - base|| over all changed weights; 0 where none changed."""
 
@@ -96,48 +84,52 @@ class _Source:
 
 
 def merge(base: Path, adapter: Adapter, out: Path, dtype: torch.dtype | None = None) -> Merged:
-    """Writes the merged model to `out` and compares its logits with the adapted model's.
+    """Writes the merged model to `out`, once it is proven to be the adapted model (`proof`).
 
     dtype: of all tensors; by default each keeps the base's.
 
     Raises:
         UserError: the adapter was made over another base, or `out` cannot be written.
-        ArithmeticError: the merged model differs by more than the type explains; the file is
-            removed.
+        ArithmeticError: the merged model differs by more than the type explains; `out` is left
+            as it was.
     """
-    tensors = read_tensors(base)
-    if fingerprint(tensors) != adapter.base:
-        raise UserError(
-            f"{base}: not the model that this adapter was trained over ({adapter.shape}); "
-            "give that one with --base"
-        )
-    adapted = load_adapted(base, adapter)
+    adapted, tensors = _adapted(base, adapter)
     own = adapter_tensors(adapted)
     whole = {n: t for n, t in own.items() if n in tensors or _is_new_state(n, t)}
     source = _Source(tensors, _changed_layers(adapted), whole)
+    proofs: list[Proof] = []
 
     def entry(name: str) -> Entry:
         tensor = tensors[name] if name in tensors else whole[name]
         kind = dtype or (tensors[name] if name in tensors else tensors["ln_out.weight"]).dtype
         return Entry(name, tuple(tensor.shape), kind, lambda: source.make(name, kind))
 
-    write_pth(out, [entry(name) for name in _in_order(tensors, whole)])
-    merged = _proof(adapted, out, dtype, source.rounding.share())
-    if not merged.relative_difference <= merged.allowed:
-        out.unlink()
-        raise ArithmeticError(
-            f"the merged model's logits differ by {merged.relative_difference:.1e} (relative), "
-            f"where the output type explains {merged.allowed:.1e}; nothing is left at {out}"
-        )
-    return merged
+    remove_temporaries(out.parent, out.name)
+    write_pth(
+        out,
+        [entry(name) for name in _in_order(tensors, whole)],
+        check=lambda written: proofs.append(prove(adapted, written, whole)),
+    )
+    return Merged(out, proofs[0], source.rounding.share())
 
 
 def load_adapted(base: Path, adapter: Adapter) -> Model:
-    """The base with the adapter attached, ready to run."""
+    """The base with the adapter attached, ready to run. Raises UserError for another base."""
+    return _adapted(base, adapter)[0]
+
+
+def _adapted(base: Path, adapter: Adapter) -> tuple[Model, dict[str, Tensor]]:
+    """The adapted model, and the base's own tensors."""
+    tensors = read_tensors(base)
+    if fingerprint(tensors) != adapter.base:
+        raise UserError(
+            f"{base}: not the model that this adapter was trained over ({adapter.shape}); "
+            "give that one with --base"
+        )
     model = load(base)
     restore_adapter(model, adapter)
     model.eval()
-    return model
+    return model, tensors
 
 
 def _changed_layers(adapted: Model) -> dict[str, AdaptedLinear | QuantizedLinear]:
@@ -167,51 +159,8 @@ def _in_order(base: Mapping[str, Tensor], whole: Mapping[str, Tensor]) -> list[s
     return names
 
 
-@torch.inference_mode()
-def _proof(adapted: Model, path: Path, dtype: torch.dtype | None, rounding: float) -> Merged:
-    generator = torch.Generator().manual_seed(0)
-    tokens = torch.randint(adapted.vocab_size, _PROOF_TOKENS, generator=generator)
-    merged = load(path)
-    expected, _ = adapted(tokens)
-    found, _ = merged(tokens)
-    narrowest = max(torch.finfo(dtype or p.dtype).eps for p in merged.parameters())
-    noisy = _with_noise(adapted, tokens, narrowest, generator)
-    next_tokens = tokens[:, 1:].flatten()
-    before, after = (
-        F.cross_entropy(logits[:, :-1].flatten(0, 1), next_tokens) for logits in (expected, found)
-    )
-    return Merged(
-        path=path,
-        largest_difference=(found - expected).abs().max().item(),
-        loss_difference=(after - before).item(),
-        relative_difference=_relative(found, expected),
-        allowed=max(_EXACT, _MARGIN * _relative(noisy, expected)),
-        rounding_share=rounding,
-    )
-
-
-def _with_noise(model: Model, tokens: Tensor, eps: float, generator: torch.Generator) -> Tensor:
-    """The logits where every linear's output has noise as large as rounding its weight makes.
-
-    A rounded number is off by a fifth to a quarter of eps, in the mean. How much a model amplifies
-    that depends on the model, so it is measured and not assumed.
-    """
-
-    def disturb(module: nn.Module, inputs: object, out: Tensor) -> Tensor:  # noqa: ARG001
-        noise = torch.randn(out.shape, generator=generator)
-        return out + eps / 4 * out.square().mean(-1, keepdim=True).sqrt() * noise
-
-    kinds = (AdaptedLinear, Linear, QuantizedLinear)
-    handles = [m.register_forward_hook(disturb) for m in model.modules() if isinstance(m, kinds)]
-    logits, _ = model(tokens)
-    for handle in handles:
-        handle.remove()
-    return cast(Tensor, logits)
-
-
-def _relative(found: Tensor, expected: Tensor) -> float:
-    return float((found - expected).norm() / expected.norm().clamp_min(1e-30))
-
-
 def _name(dtype: torch.dtype) -> str:
     return str(dtype).removeprefix("torch.")
+
+
+__all__ = ["Merged", "Proof", "load_adapted", "merge"]
