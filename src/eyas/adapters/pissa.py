@@ -30,7 +30,7 @@ class PiSSA:
 
     rank: Annotated[int, "rank of the factors"] = 32
     svd_niter: Annotated[
-        int | None, "iterations of torch.svd_lowrank; default: block Krylov, closer at equal time"
+        int | None, "iterations of torch.svd_lowrank; default: block Lanczos, closer at equal time"
     ] = None
     quant_iterations: Annotated[int, "rounds that fit factors and quantized base together"] = 5
 

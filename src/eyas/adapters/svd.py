@@ -11,8 +11,8 @@ B = X S Y^T come the best approximations that the space of Q holds (Rayleigh-Rit
 
     U = Q^T X        V = P^T Y
 
-Every product with W both widens the space and projects on it. 4 r rows are as many products as
-0.8 of `torch.svd_lowrank(q=r, niter=4)`, and in blocks of r / 2 they hold polynomials in W of
+Every product with W both widens the space and projects on it, so that 4 r rows cost 0.8 of the
+products of `torch.svd_lowrank(q=r, niter=4)`; in blocks of r / 2 they hold polynomials in W of
 degree 15 instead of 9. Working with W, not with W W^T, keeps singular values down to the rounding
 of the largest one. Only Q, the shorter side, is orthogonalized in full (Simon and Zha 2000).
 """
