@@ -7,9 +7,10 @@ import eyas
 
 LAYERS = [
     {"cli", "web"},
-    {"demo", "interop"},
+    {"demo", "sweep"},
+    {"interop"},
     {"run"},
-    {"merging"},
+    {"merging", "resume"},
     {"settings"},
     {"observe", "export"},
     {"training", "generation"},

@@ -105,7 +105,10 @@ def load_adapter(path: Path) -> Adapter:
                 )
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except SafetensorError as error:
-        raise UserError(f"{path}: damaged or cut short ({error}); copy it again") from error
+        raise UserError(
+            f"{path}: no adapter file of eyas, or damaged ({error}); `eyas inspect` says what it "
+            "is, and `eyas convert` reads those of other tools"
+        ) from error
     return Adapter(
         method_named(metadata["method"], json.loads(metadata["settings"]), str(path)),
         metadata["base"],

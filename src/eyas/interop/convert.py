@@ -72,7 +72,7 @@ def convert(
         )
     known = read_base(base) if base else None
     adapter = _read(source, known, start, alpha)
-    notes = [_QUANTIZED.format(adapter.frozen.quant)] if adapter.quantized() else []
+    notes = [_QUANTIZED.format(_quantized_to(adapter))] if adapter.quantized() else []
     if lora or (form == "peft" and isinstance(adapter.method, (PiSSA, OLoRA, LoftQ))):
         adapter = as_lora(adapter, known or _base_of_run(source))
     if form == "eyas":
@@ -97,6 +97,11 @@ def is_own(path: Path) -> bool:
             return "eyas-adapter" in (file.metadata() or {}).get("format", "")
     except SafetensorError:
         return False  # the one who reads it says what is wrong
+
+
+def _quantized_to(adapter: Adapter) -> str:
+    head = "int8 (its head)" if adapter.frozen.quant_head else ""
+    return " and ".join(name for name in (adapter.frozen.quant, head) if name not in ("none", ""))
 
 
 def _form_of(out: Path) -> Form:

@@ -75,7 +75,8 @@ def _folder(path: Path) -> Report:
 def _run(path: Path) -> Report:
     run, checkpoint = read_run(path), newest_checkpoint(path)
     done = (path / "adapter.safetensors").exists()
-    reached = checkpoint.progress.step if checkpoint else 0
+    reached = f"step {checkpoint.progress.step if checkpoint else 0:,}"
+    steps = f" of {run.loop.steps:,}" if run.loop.steps else ""
     settings = ", ".join(f"{name} {value}" for name, value in to_mapping(run.method).items())
     parts = f" + {' '.join(run.train_parts)}" if run.train_parts else ""
     quant = f", over {run.frozen.quant}" if run.frozen.quant != "none" else ""
@@ -84,7 +85,7 @@ def _run(path: Path) -> Report:
         (
             f"model {run.model}{'' if run.model.exists() else ' (not there any more)'}",
             f"data {run.data}",
-            f"{'done' if done else 'not done'}: step {reached:,} of {run.loop.steps:,}",
+            f"{'done' if done else 'not done'}: {reached}{steps}",
             f"newest checkpoint: {checkpoint.path if checkpoint else 'none yet'}",
         ),
         f"eyas merge {path}; eyas generate {path} --prompt TEXT"

@@ -164,4 +164,5 @@ def _bare(name: str) -> str:
 def _repeated(path: str, layer: Layer, base: Base) -> Layer:
     """MiSS with the columns that "mini" shares; as it is where they do not fit."""
     D, rows = layer["miss_D"], len(base.linears.get(path, ()))
-    return {"miss_D": D.repeat(1, rows // D.shape[1]) if rows % D.shape[1] == 0 else D}
+    times = rows // max(D.shape[-1], 1)
+    return {"miss_D": D.repeat(1, times) if times * D.shape[-1] == rows else D}

@@ -66,7 +66,7 @@ def _low_rank(
         return (PiSSA.name, settings), _started(parts, start)
     if start or alpha is None:
         beside = path.with_name(START)
-        lies = f" ({beside} lies there)" if beside.exists() else ""
+        lies = f" ({beside}, which lies beside it)" if beside.exists() else ""
         raise UserError(
             f"{path}: may be LoRA or PiSSA, and the file does not say which: for PiSSA give "
             f"--init {START} of its run{lies}, for LoRA give --alpha, the lora_alpha of its run; "
@@ -86,7 +86,7 @@ def _check_form(path: Path, base: Base, parts: Parts) -> None:
     """Raises UserError for what Bone looked like before it had its present form."""
     for name, layer in parts.layers.items():
         (tensor,) = layer.values()
-        if name not in base.linears:
+        if name not in base.linears or tensor.dim() < 2:
             continue
         rows, columns = base.linears[name].shape
         size, rank = list(tensor.shape), tensor.shape[-1]

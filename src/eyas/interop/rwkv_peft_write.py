@@ -34,9 +34,7 @@ def write(adapter: Adapter, path: Path, dtype: torch.dtype) -> list[str]:
     notes = []
     if isinstance(adapter.method, LoRA):
         alpha, parts = _whole_alpha(adapter.method, parts)
-        notes = [
-            f"it does not hold alpha: merge in RWKV-PEFT with --type lora --lora_alpha {alpha}"
-        ]
+        notes = [f"it does not hold alpha: RWKV-PEFT merges it with --lora_alpha {alpha}"]
     if isinstance(adapter.method, (MiSS, Bat)):
         parts = parts.each(lambda _, layer: {SHARDED[-1]: next(iter(layer.values()))})
     if isinstance(adapter.method, Bat) and dtype == torch.float32:
@@ -55,7 +53,7 @@ def _refusal(adapter: Adapter, parts: Parts) -> str:
         return f"a state file holds states and nothing else, and this adapter has {states[0]} too"
     if isinstance(method, Bat) and method.blocks == "out":
         return "RWKV-PEFT cuts bat's blocks along the input, this adapter's go along the output"
-    if isinstance(method, (PiSSA, OLoRA, LoftQ)) and adapter.quantized():
+    if isinstance(method, (PiSSA, OLoRA, LoftQ)) and adapter.frozen.quant != "none":
         return (
             f"RWKV-PEFT has no form for {method.name} over a base quantized to "
             f"{adapter.frozen.quant}; --as-lora gives its change of the dense base"

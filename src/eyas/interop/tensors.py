@@ -13,6 +13,7 @@ from eyas.interop.parts import OWN, Parts, parts_of
 from eyas.interop.report import Report, contents, some
 from eyas.interop.rwkv_peft import PAIR, START, STARTS
 from eyas.models import shape_of
+from eyas.quant import FrozenConfig
 
 _BONE = dict.fromkeys(SHARDED, "miss_D")
 _BAT = dict.fromkeys(SHARDED, "bat_D")
@@ -45,7 +46,7 @@ def describe(path: Path, tensors: Mapping[str, Tensor]) -> Report:
 def describe_adapter(path: Path, adapter: Adapter) -> Report:
     """An adapter of eyas, which says what it is."""
     settings = ", ".join(f"{name} {value}" for name, value in to_mapping(adapter.method).items())
-    frozen = ", ".join(f"{n} {v}" for n, v in to_mapping(adapter.frozen).items())
+    frozen = ", ".join(f"{name} {value}" for name, value in to_mapping(adapter.frozen).items())
     parts = parts_of(adapter.tensors, OWN)
     return Report(
         f"an adapter of eyas: {adapter.method.name}{f' ({settings})' if settings else ''}",
@@ -53,7 +54,7 @@ def describe_adapter(path: Path, adapter: Adapter) -> Report:
             *_layer_facts(parts),
             contents(adapter.tensors),
             f"base {adapter.shape}, fingerprint {adapter.base[:16]}",
-            f"frozen: {frozen}",
+            *([f"over a base kept as {frozen}"] if adapter.frozen != FrozenConfig() else []),
             f"step {adapter.step:,}, seed {adapter.seed}",
         ),
         f"eyas merge {path} --base MODEL; eyas convert {path} OUT for another program",
