@@ -17,17 +17,18 @@ import argparse
 import signal
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
+from typing import Literal
 
 import torch
 from report import Row, save, show
 
 from eyas.adapters import AnyMethod, Bat, Full, LoftQ, LoRA, MiSS, OLoRA, PiSSA, State
 from eyas.data import BatchConfig
-from eyas.demo.play import RANK, STEPS, demo_run
+from eyas.demo.play import BASE, RANK, STEPS
 from eyas.demo.score import exact_match
 from eyas.demo.tasks import load_task
 from eyas.quant import FrozenConfig
@@ -40,7 +41,9 @@ from eyas.training.optim import OptimConfig
 TASK = load_task("json")
 FACTOR, BEYOND = 3.0, 3
 WARMUP = 15 / 80  # share of the steps, the demo's
-PANELS = {"none": "float32 base", "int8": "int8 base", "nf4": "nf4 base"}
+Quant = Literal["none", "int8", "nf4"]
+QUANTS: tuple[Quant, ...] = ("int8", "nf4")
+PANELS: dict[Quant, str] = {"none": "float32 base", "int8": "int8 base", "nf4": "nf4 base"}
 
 
 @dataclass(frozen=True)
@@ -50,24 +53,29 @@ class Contender:
     name: str
     method: AnyMethod
     rate: float
-    quant: str = "none"
+    quant: Quant = "none"
 
 
 PLAIN = [
     Contender("pissa", PiSSA(RANK), 4e-3),
-    Contender("lora", LoRA(RANK), 4e-3),
+    Contender("lora", LoRA(RANK), 1.2e-2),
     Contender("rslora", LoRA(RANK, rslora=True), 4e-3),
     Contender("olora", OLoRA(RANK), 4e-3),
-    Contender("miss", MiSS(RANK), 4e-3),
+    Contender("miss", MiSS(RANK), 1.2e-2),
     Contender("bat", Bat(RANK), 4e-3),
-    Contender("state", State(), 3e-2),
-    Contender("full", Full(), 1e-3),
+    Contender("state", State(), 1.0),
+    Contender("full", Full(), 3e-3),
 ]
-OVER_CODES = [PiSSA(RANK), LoRA(RANK), LoftQ(RANK)]
-CONTENDERS = [
-    *PLAIN,
-    *(Contender(f"{m.name}-{q}", m, 4e-3, q) for q in ("int8", "nf4") for m in OVER_CODES),
+QUANTIZED = [
+    contender
+    for quant in QUANTS
+    for contender in (
+        Contender(f"pissa-{quant}", PiSSA(RANK), 4e-3, quant),
+        Contender(f"lora-{quant}", LoRA(RANK), 1.2e-2, quant),
+        Contender(f"loftq-{quant}", LoftQ(RANK), 1.2e-2, quant),
+    )
 ]
+CONTENDERS = PLAIN + QUANTIZED
 
 
 @dataclass(frozen=True)
@@ -91,10 +99,11 @@ class Compared:
 
 
 def settings(contender: Contender, options: Options) -> Run:
-    """The demo's run with this method, and with everything that differs from it."""
+    """What all runs of a contender share."""
     warmup = round(WARMUP * options.steps)
-    return replace(
-        demo_run(TASK, "pissa", options.runs),
+    return Run(
+        BASE,
+        TASK.train,
         method=contender.method,
         validation=TASK.valid,
         precision="fp32",

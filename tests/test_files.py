@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import save_file
 
 from eyas import files
 from eyas.errors import UserError
@@ -86,6 +87,90 @@ def test_disk_full_is_the_users_to_mend(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"a\.bin: the disk is full \(1,000 bytes are needed\)"):
         fail()
     assert names(tmp_path) == []
+
+
+def test_the_final_place_is_named_however_deep(tmp_path: Path) -> None:
+    def fail(number: int) -> None:
+        with files.atomic_path(tmp_path / "step-10") as folder:
+            folder.mkdir()
+            with files.atomic_path(folder / "a.bin"):
+                raise OSError(number, os.strerror(number), str(folder / "other"))
+
+    with pytest.raises(UserError, match=r"/step-10: the disk is full"):
+        fail(errno.ENOSPC)
+    with pytest.raises(UserError, match=r"/step-10: may not be written \(Read-only file system\)"):
+        fail(errno.EROFS)
+    (tmp_path / ".step-10.0123abcd.tmp").mkdir()
+    inside = files.atomic_path(tmp_path / ".step-10.0123abcd.tmp" / "a.bin", needed_bytes=10**18)
+    with pytest.raises(UserError, match=r"/step-10/a\.bin: needs"), inside:
+        pass
+    assert files.final_path(Path("/.a.b.0123abcd.tmp/.c/.d.tmp/e")) == Path("/a.b/.c/.d.tmp/e")
+    assert names(tmp_path) == [".step-10.0123abcd.tmp"]
+
+
+def test_a_file_that_may_not_grow(tmp_path: Path) -> None:
+    def fail(error: Exception) -> None:
+        with files.atomic_path(tmp_path / "a.bin"):
+            raise error
+
+    # The text is safetensors' own, under `ulimit -f 8`.
+    for error in (
+        OSError(errno.EFBIG, "File too large"),
+        RuntimeError("I/O error: File too large (os error 27)"),
+    ):
+        with pytest.raises(UserError, match=r"a\.bin: may not become so large here"):
+            fail(error)
+
+
+def test_refusals_in_errors_of_rust_libraries(tmp_path: Path) -> None:
+    def fail(error: Exception) -> None:
+        with files.atomic_path(tmp_path / "a.bin"):
+            raise error
+
+    with pytest.raises(UserError, match=r"a\.bin: may not be written \(Permission denied\)"):
+        fail(RuntimeError("I/O error: Permission denied (os error 13) at path"))
+    with pytest.raises(UserError, match=r"^b: cannot be read \(os error 13\)$"):
+        fail(UserError("b: cannot be read (os error 13)"))
+
+
+def test_an_error_of_the_removal_does_not_hide_the_first(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(path: Path, missing_ok: bool = False) -> None:  # noqa: ARG001
+        raise OSError(errno.EROFS, "Read-only file system", str(path))
+
+    monkeypatch.setattr(Path, "unlink", refuse)
+
+    def fail() -> None:
+        with files.atomic_path(tmp_path / "a.bin") as temporary:
+            temporary.write_bytes(b"half")
+            raise ValueError("first")
+
+    with pytest.raises(ValueError, match="first"):
+        fail()
+
+
+def test_names_too_long_for_the_file_system(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"x: may not be written \(File name too long\)"):
+        files.write_bytes(tmp_path / ("x" * 250), b"")
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no such modes")
+def test_files_get_the_mode_of_any_new_file(tmp_path: Path) -> None:
+    before = os.umask(0o027)
+    try:
+        with files.atomic_path(tmp_path / "a.safetensors") as temporary:
+            save_file({"a": torch.zeros(1)}, temporary)
+    finally:
+        os.umask(before)
+    assert (tmp_path / "a.safetensors").stat().st_mode & 0o777 == 0o640
+
+
+def test_errors_without_a_name_get_one(tmp_path: Path) -> None:
+    for given, named in ((None, tmp_path), ("x", Path("x"))):
+        with pytest.raises(OSError, match="full") as caught, files.naming(tmp_path):
+            raise OSError(errno.ENOSPC, "full", given)
+        assert caught.value.filename == str(named)
 
 
 def test_disk_full_is_noticed_in_errors_of_rust_libraries() -> None:

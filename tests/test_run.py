@@ -1,7 +1,6 @@
 """Whole runs: the same steps however they are cut up, and nothing lost."""
 
 import dataclasses
-import json
 import os
 import signal
 import subprocess
@@ -12,47 +11,28 @@ from pathlib import Path
 import pytest
 import torch
 from methods import SMALL, combined, name_of, over
+from runs import METHOD, OPTIM, a_run, data_file
 from tolerance import assert_close
 from weights import write_model
 
-from eyas.adapters import Full, LoRA, PiSSA
+from eyas.adapters import Full, LoRA
 from eyas.data import BatchConfig
 from eyas.errors import UserError
 from eyas.observe.metrics import read_metrics
 from eyas.quant import FrozenConfig
-from eyas.run import merge_run, read_run, train
+from eyas.run import merge_run, prepare, read_run, train
 from eyas.settings import Run, run_from_mapping, run_to_mapping
-from eyas.training.checkpoint import locked, newest_checkpoint
+from eyas.training.checkpoint import newest_checkpoint
 from eyas.training.events import Finished, Step, Validated
-from eyas.training.loop import LoopConfig
 from eyas.training.optim import OptimConfig
 
 METHODS = [
-    (PiSSA(rank=4), OptimConfig(lr=1e-3, schedule="cosine", warmup_steps=3)),
+    (METHOD, OPTIM),
     (LoRA(rank=4, dropout=0.1), OptimConfig(lr=1e-3)),
     (Full(), OptimConfig(lr=1e-3, optimizer="muon", schedule="wsd")),
 ]
 OTHER_METHODS = [method for method in SMALL if method.name not in ("pissa", "lora", "full")]
 QUANTIZED = [(method, quant) for method, quant in combined(SMALL) if quant != "none"]
-
-
-def data_file(folder: Path, documents: int = 30) -> Path:
-    path = folder / "data.jsonl"
-    texts = [f"document {i}: " + "ab" * (i % 40) for i in range(documents)]
-    path.write_text("".join(json.dumps({"text": text}) + "\n" for text in texts))
-    return path
-
-
-def a_run(folder: Path, out: str, method=METHODS[0][0], optim=METHODS[0][1], **loop) -> Run:
-    model = folder / "m.pth"
-    if not model.exists():
-        write_model(model)
-    data = folder / "data.jsonl"
-    if not data.exists():
-        data_file(folder)
-    settings = LoopConfig(**{"steps": 20, "save_every": 5, **loop})
-    batch = BatchConfig(ctx=32, micro_batch=4)
-    return Run(model, data, folder / out, method, batch=batch, optim=optim, loop=settings)
 
 
 def result(run: Run) -> dict[str, torch.Tensor]:
@@ -187,44 +167,83 @@ def test_the_settings_file_is_the_run(tmp_path):
     assert run_from_mapping(run_to_mapping(resolved), "x") == resolved
 
 
+def diverging(folder: Path, out: str, **loop) -> Run:
+    return a_run(folder, out, optim=OptimConfig(lr=1e9), **loop)
+
+
+def test_weights_that_a_step_ruined_are_not_saved(tmp_path):
+    run = diverging(tmp_path, "out", save_every=1)
+    with pytest.raises(UserError, match=r"after step 1, which ruined .*nothing is saved yet"):
+        list(train(run))
+    assert newest_checkpoint(run.out) is None
+    # What it says can be done.
+    lower = dataclasses.replace(run, optim=OptimConfig(lr=1e-4))
+    assert [e.step for e in train(lower) if isinstance(e, Step)] == list(range(1, 21))
+
+
+def test_the_last_weights_are_looked_at_too(tmp_path):
+    run = diverging(tmp_path, "out", steps=1)
+    with pytest.raises(UserError, match="after step 1"):
+        list(train(run))
+    assert not (run.out / "adapter.safetensors").exists()
+
+
 def test_a_loss_that_is_not_finite_stops_and_keeps_the_last_checkpoint(tmp_path):
-    run = a_run(tmp_path, "out", optim=OptimConfig(lr=1e-3, clip=0.0), save_every=2)
-    steps = train(run)
-    while not (isinstance(event := next(steps), Step) and event.step == 3):
-        pass
-    _poison(steps)
-    with pytest.raises(UserError, match=r"at step 4 \(.*data\.jsonl:\d+.*checkpoint is kept"):
+    run = a_run(tmp_path, "out", save_every=2)
+    said = r"is nan at step 4 in every row \(.*data\.jsonl:\d+.*step 2 is kept.*another --out"
+    prepared = prepare(run)
+    steps = train(prepared)
+    next(event for event in steps if isinstance(event, Step) and event.step == 3)
+    trained = next(p for p in prepared.model.parameters() if p.requires_grad)
+    trained.data.view(-1)[0] = float("nan")
+    with pytest.raises(UserError, match=said):
         list(steps)
     assert newest_checkpoint(run.out).progress.step == 2
 
 
-def _poison(generator) -> None:
-    """Puts a NaN into the model that the running generator trains."""
-    prepared = generator.gi_frame.f_locals["prepared"]
-    next(p for p in prepared.model.parameters() if p.requires_grad).data.view(-1)[0] = float("nan")
+def test_the_document_at_fault_is_named(tmp_path):
+    prepared = prepare(a_run(tmp_path, "out", steps=1, accumulate=2))
+    tokens, start = prepared.corpus.tokens, prepared.corpus.offsets[17]
+    rare = tokens.max() + 1
+    tokens.flags.writeable = True
+    tokens[start + 2] = rare
+    prepared.model.emb.weight.data[int(rare)] = float("nan")
+    run = dataclasses.replace(prepared, run=dataclasses.replace(prepared.run, batch=BatchConfig()))
+    one_step = dataclasses.replace(prepared.run.loop, accumulate=30)
+    with pytest.raises(UserError, match=r"step 1 \(data\.jsonl:18\); nothing .*this document$"):
+        list(train(dataclasses.replace(run, run=dataclasses.replace(run.run, loop=one_step))))
 
 
-def test_another_run_a_foreign_folder_and_a_lock_are_refused(tmp_path):
-    run = a_run(tmp_path, "out", steps=2)
-    list(train(run))
-    other = dataclasses.replace(run, optim=OptimConfig(lr=5e-4))
-    with pytest.raises(UserError, match=r"holds another run \(.*optim\.lr is 0\.001 there"):
-        list(train(other))
-    (tmp_path / "foreign").mkdir()
-    (tmp_path / "foreign" / "thesis.txt").write_text("mine")
-    with pytest.raises(UserError, match=r"thesis\.txt"):
-        list(train(a_run(tmp_path, "foreign")))
-    third = a_run(tmp_path, "third")
-    with locked(third.out), pytest.raises(UserError, match="another process"):
-        list(train(third))
+def test_held_out_data_with_nothing_to_train_is_refused_at_once(tmp_path):
+    valid = data_file(tmp_path, 2, "valid.jsonl")
+    (tmp_path / "data.jsonl").write_text('{"text": "User: a\\n\\nAssistant: b"}\n')
+    run = dataclasses.replace(a_run(tmp_path, "out"), validation=valid, mask="answers")
+    with pytest.raises(UserError, match=r"valid\.jsonl:1.*nothing is trained"):
+        prepare(run)
 
 
-def test_changed_data_is_refused(tmp_path):
-    run = a_run(tmp_path, "out", steps=2)
-    list(train(run))
-    data_file(tmp_path, 31)
-    with pytest.raises(UserError, match="data has changed"):
-        list(train(run))
+@pytest.mark.parametrize("stopped_at", [4, 6])
+def test_a_held_out_loss_that_a_stop_left_out_comes_with_the_resume(tmp_path, stopped_at):
+    def the_run(name):
+        run = a_run(tmp_path, name, steps=6, validate_every=2, save_every=6)
+        return dataclasses.replace(run, validation_share=0.2)
+
+    whole, cut = the_run("whole"), the_run("cut")
+    expected = [e for e in train(whole) if isinstance(e, Validated)]
+    seen = []
+    for event in train(cut):
+        seen.append(event)
+        if isinstance(event, Step) and event.step == stopped_at:
+            os.kill(os.getpid(), signal.SIGTERM)
+    assert seen[-1] == Finished(stopped_at, "interrupted", signal.SIGTERM)
+    seen += train(cut)
+    assert [e for e in seen if isinstance(e, Validated)] == expected
+    again = list(train(cut))  # of a finished run
+    assert again == [Finished(6, "steps done")]
+    lines = read_metrics(cut.out / "metrics.jsonl")
+    assert [line["step"] for line in lines if line["event"] == "validated"] == [2, 4, 6]
+    assert [line["reason"] for line in lines if line["event"] == "finished"] == ["steps done"]
+    assert_same(result(cut), result(whole))
 
 
 def _command(folder: Path, out: str) -> list[str]:
@@ -265,7 +284,7 @@ def test_sigterm_saves_and_says_how_to_go_on(tmp_path):
     _until_checkpoint(process, tmp_path / "out", 5)
     process.send_signal(signal.SIGTERM)
     said, _ = process.communicate(timeout=30)
-    assert process.returncode == 0
+    assert process.returncode == 143
     assert "The same command goes on from here" in said
     last = newest_checkpoint(tmp_path / "out").progress.step
     lines = read_metrics(tmp_path / "out" / "metrics.jsonl")

@@ -4,7 +4,7 @@ import eyas
 
 model = eyas.load("base.pth")                       # any RWKV-5.2, -6 or -7
 logits, state = model(tokens)                       # [B, T] -> [B, T, V]
-run = eyas.Run(model=..., data=..., method=eyas.PiSSA(rank=32))
+run = eyas.Run("base.pth", "data.jsonl", out="runs/first", method=eyas.PiSSA(rank=32))
 for event in eyas.train(run):                       # Step, Validated, Saved, Finished
     print(event)
 eyas.merge(run.out)                                 # one .pth

@@ -162,7 +162,7 @@ def _convert(kind: Any, value: object, key: str) -> object:
         return tuple(_convert(inner[0], item, f"{key}[{i}]") for i, item in enumerate(value))
     if dataclasses.is_dataclass(kind) and isinstance(value, Mapping):
         return _build(cast(type[Any], kind), value, f"{key}.")
-    if kind is float and type(value) is int:
+    if kind is float and type(value) is int and abs(value) < 2**63:
         return float(value)
     if kind is Path and type(value) is str and value:
         return Path(value)

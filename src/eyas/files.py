@@ -130,7 +130,9 @@ def _problem(error: BaseException, path: Path, temporary: Path, needed_bytes: in
     if is_too_large(error):
         return f"{path}: may not become so large here (file system or ulimit); name another place"
     number = _refusal(error, temporary)
-    return f"{path}: may not be written ({os.strerror(number)}); name another place" if number else ""
+    return (
+        f"{path}: may not be written ({os.strerror(number)}); name another place" if number else ""
+    )
 
 
 def _refusal(error: BaseException, temporary: Path) -> int:

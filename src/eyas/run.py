@@ -8,14 +8,11 @@ This is the only place that knows all parts.
 """
 
 import dataclasses
-import hashlib
-import signal
-import threading
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+import os
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from types import FrameType
+from typing import Literal
 
 import torch
 
@@ -28,7 +25,7 @@ from eyas.adapters import (
     restore_adapter,
     save_adapter,
 )
-from eyas.config import read_toml, write_toml
+from eyas.config import write_toml
 from eyas.data import (
     Batch,
     Corpus,
@@ -44,9 +41,11 @@ from eyas.errors import UserError
 from eyas.merging import Merged, load_adapted, merge
 from eyas.models import Model, load
 from eyas.models.fingerprint import fingerprint
-from eyas.observe.metrics import open_metrics
+from eyas.observe.metrics import held_out_losses, open_metrics
 from eyas.quant import cast_frozen, codes_hash, place
-from eyas.settings import Run, flat, run_from_mapping, run_to_mapping
+from eyas.resume import check_unchanged, checkpoint_of, data_fingerprint
+from eyas.settings import SETTINGS, Run, run_to_mapping
+from eyas.settings import read_run as read_run
 from eyas.training.checkpoint import (
     Checkpoint,
     locked,
@@ -55,13 +54,13 @@ from eyas.training.checkpoint import (
     save_checkpoint,
 )
 from eyas.training.events import Event, Finished, Step
+from eyas.training.interrupt import interruptible
 from eyas.training.loop import Progress
 from eyas.training.loop import train as loop
 from eyas.training.optim import Optimizer
 
-_SETTINGS = "run.toml"
-# What may be changed between two parts of one run, as it does not change the past.
-_FREE = {"loop.keep", "loop.save_every", "loop.validate_every"}
+_TYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
+_TOKENIZERS_OF_FILES = ("world-file", "hf")  # of which the name does not say which one
 
 
 @dataclass(frozen=True)
@@ -77,6 +76,7 @@ class Prepared:
     tokenizer: Tokenizer
     corpus: Corpus
     held_out: Corpus | None
+    data: str  # fingerprint of both
     checkpoint: Checkpoint | None
 
     @property
@@ -93,20 +93,26 @@ def prepare(run: Run) -> Prepared:
     """
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     torch.manual_seed(run.seed)
-    model = load(run.model, dtype=_compute_dtype(run, device))
+    precision = _precision(run, device)
+    model = load(run.model, dtype=_TYPES[precision])
     base = fingerprint(model.state_dict())
     base_parameters = sum(p.numel() for p in model.parameters())
-    given = run.tokenizer
-    tokenizer = tokenizer_for(model.vocab_size, run.model, given)
+    named = run.tokenizer and os.path.expanduser(run.tokenizer)
+    tokenizer = tokenizer_for(model.vocab_size, run.model, named)
     corpus = load_corpus(run.data, tokenizer, model.vocab_size, run.mask)
     held_out = None
     if run.validation:
         held_out = load_corpus(run.validation, tokenizer, model.vocab_size, run.mask)
     elif run.validation_share:
         corpus, held_out = split_share(corpus, run.validation_share, run.seed)
-    run = _resolved(run, corpus)
+    if held_out:
+        one_pass(held_out, run.batch)  # says what is wrong with it now, not hours later
+    run = dataclasses.replace(
+        _resolved(run, corpus), precision=precision, tokenizer=_which(tokenizer, named)
+    )
     assert run.out is not None
-    checkpoint = _resumable(run, run.out, base, data_fingerprint(corpus))
+    data = data_fingerprint(corpus, held_out)
+    checkpoint = checkpoint_of(run, base, data)
     if checkpoint or run.adapter:
         adapter = checkpoint.adapter() if checkpoint else _starting_adapter(run, base)
         restore_adapter(model, adapter, device)
@@ -133,6 +139,7 @@ def prepare(run: Run) -> Prepared:
         tokenizer,
         corpus,
         held_out,
+        data,
         checkpoint,
     )
 
@@ -141,16 +148,18 @@ def train(run: Run | Prepared) -> Iterator[Event]:
     """Trains and yields what happens; goes on where the run directory's last checkpoint is.
 
     Ctrl-C and SIGTERM end it after the step in hand, with a checkpoint; a second one at once.
+    Raises UserError where another process has trained there since the run was prepared.
     """
     prepared = run if isinstance(run, Prepared) else prepare(run)
-    with locked(prepared.out), _interruptible() as stopped:
-        yield from _events(prepared, stopped)
+    with locked(prepared.out), interruptible() as stop:
+        check_unchanged(prepared.out, prepared.checkpoint)
+        yield from _events(prepared, stop)
 
 
-def _events(prepared: Prepared, stopped: threading.Event) -> Iterator[Event]:
+def _events(prepared: Prepared, stop: Callable[[], int]) -> Iterator[Event]:
     run, model, checkpoint = prepared.run, prepared.model, prepared.checkpoint
     assert run.loop.keep
-    write_toml(run_to_mapping(run), prepared.out / _SETTINGS)
+    write_toml(run_to_mapping(run), prepared.out / SETTINGS)
     optimizer = Optimizer(model, run.optim)
     progress = checkpoint.progress if checkpoint else Progress()
     if checkpoint:
@@ -158,7 +167,8 @@ def _events(prepared: Prepared, stopped: threading.Event) -> Iterator[Event]:
     elif run.adapter and run.keep_optimizer:
         _take_optimizer(run.adapter, optimizer)
     data = batches(prepared.corpus, run.batch, run.seed, progress.cursor)
-    data_hash = data_fingerprint(prepared.corpus)
+    metrics_path = prepared.out / "metrics.jsonl"
+    owed = progress.step not in held_out_losses(metrics_path, progress.step)
 
     def adapter(step: int) -> Adapter:
         codes = prepared.codes
@@ -166,13 +176,14 @@ def _events(prepared: Prepared, stopped: threading.Event) -> Iterator[Event]:
 
     def save(reached: Progress) -> Path:
         made = adapter(reached.step)
-        return save_checkpoint(prepared.out, reached, data_hash, made, optimizer, run.loop.keep)
+        keep = run.loop.keep
+        return save_checkpoint(prepared.out, reached, prepared.data, made, optimizer, keep)
 
     def held_out() -> Iterable[Batch]:
         assert prepared.held_out is not None
         return one_pass(prepared.held_out, run.batch)
 
-    with open_metrics(prepared.out / "metrics.jsonl", progress.step) as metrics:
+    with open_metrics(metrics_path, progress.step) as metrics:
         for event in loop(
             model,
             optimizer,
@@ -181,7 +192,8 @@ def _events(prepared: Prepared, stopped: threading.Event) -> Iterator[Event]:
             progress,
             save,
             held_out if prepared.held_out else None,
-            stopped.is_set,
+            stop,
+            owed,
         ):
             metrics(event)
             if isinstance(event, Finished) and event.reason == "steps done":
@@ -199,16 +211,6 @@ def timed_step(prepared: Prepared) -> Step:
     return next(event for event in events if isinstance(event, Step))
 
 
-def read_run(path: Path) -> Run:
-    """The resolved settings of a run directory. Raises UserError where it is none."""
-    settings = path / _SETTINGS
-    if not settings.exists():
-        raise UserError(
-            f"{path}: not a run directory (it has no {_SETTINGS}); give the --out of one"
-        )
-    return run_from_mapping(read_toml(settings), str(settings))
-
-
 def adapter_at(path: Path) -> Adapter:
     """The adapter of a run (its newest checkpoint's, finished or not), a checkpoint or a file."""
     if not path.exists():
@@ -220,12 +222,19 @@ def adapter_at(path: Path) -> Adapter:
 
 def _checkpoint_at(path: Path) -> Checkpoint:
     """The checkpoint in this folder, or the newest one of the run that it is."""
-    if not (path / _SETTINGS).exists():
+    if not (path / SETTINGS).exists():
         return read_checkpoint(path)
     checkpoint = newest_checkpoint(path)
     if checkpoint is None:
         raise UserError(f"{path}: this run has no checkpoint yet; let it train on")
     return checkpoint
+
+
+def steps_done(path: Path) -> tuple[int, int] | None:
+    """How many steps of how many a run directory has behind it; None for anything else."""
+    if not (path / SETTINGS).exists():
+        return None
+    return _checkpoint_at(path).progress.step, read_run(path).loop.steps or 0
 
 
 def merge_run(
@@ -256,20 +265,18 @@ def merge_run(
     return merge(base, adapter, out, dtype)
 
 
-def open_model(path: Path) -> tuple[Model, Path, str | None]:
-    """A model file, or a run's base with its newest adapter; the base's path; its tokenizer."""
+def open_model(path: Path, base: Path | None = None) -> tuple[Model, Path, str | None]:
+    """A model file, or a run's base with its newest adapter; the base's path; its tokenizer.
+
+    base: where that is now, if it was moved.
+    """
     if not path.is_dir():
+        if base:
+            raise UserError(f"{path}: is a model itself; --base goes with a run")
         return load(path), path, None
     run = read_run(path)
-    return load_adapted(run.model, adapter_at(path)), run.model, run.tokenizer
-
-
-def data_fingerprint(corpus: Corpus) -> str:
-    """A hash of the tokens and of what is trained."""
-    digest = hashlib.sha256(corpus.tokens.astype("<i4").tobytes())
-    digest.update(corpus.trained.tobytes())
-    digest.update(corpus.offsets.tobytes())
-    return digest.hexdigest()
+    base = base or run.model
+    return load_adapted(base, adapter_at(path)), base, run.tokenizer
 
 
 def _starting_adapter(run: Run, base: str) -> Adapter:
@@ -306,7 +313,8 @@ def _resolved(run: Run, corpus: Corpus) -> Run:
     """The run with every value filled in that was left to weights, data and machine."""
     config = run.loop
     each = steps_per_epoch(corpus, run.batch, config.accumulate)
-    steps = config.steps or max(1, round(each * config.epochs))
+    passes = 1.0 if config.epochs is None else config.epochs
+    steps = config.steps or max(1, round(each * passes))
     every = max(1, -(-steps // 10))
     rate = run.optim.lr if run.optim.lr is not None else run.method.learning_rate
     names = f"{run.model.stem}-{run.data.stem}-{run.method.name}"
@@ -321,68 +329,21 @@ def _resolved(run: Run, corpus: Corpus) -> Run:
         loop=dataclasses.replace(
             config,
             steps=steps,
+            epochs=None,
             save_every=config.save_every or every,
             validate_every=config.validate_every or config.save_every or every,
         ),
     )
 
 
-def _resumable(run: Run, out: Path, base: str, data: str) -> Checkpoint | None:
-    """The checkpoint to go on from. Raises UserError where the directory has another run."""
-    if out.exists() and not out.is_dir():
-        raise UserError(f"{out}: is a file and no directory; choose another --out")
-    if not (out / _SETTINGS).exists():
-        _refuse_foreign(out)
-        return None
-    there, here = flat(run_to_mapping(read_run(out))), flat(run_to_mapping(run))
-    differing = [
-        f"{name} is {there.get(name, 'not set')} there and {here.get(name, 'not set')} here"
-        for name in sorted(there.keys() | here.keys())
-        if there.get(name) != here.get(name) and name not in _FREE
-    ]
-    choice = "choose another --out, or remove that directory"
-    if differing:
-        raise UserError(f"{out}: holds another run ({'; '.join(differing)}); {choice}")
-    checkpoint = newest_checkpoint(out)
-    if checkpoint and checkpoint.data != data:
-        raise UserError(f"{out}: the data has changed since that run began; {choice}")
-    if checkpoint and checkpoint.adapter().base != base:
-        raise UserError(f"{out}: the base model has changed since that run began; {choice}")
-    return checkpoint
-
-
-def _refuse_foreign(out: Path) -> None:
-    """A directory with other things in it is not ours to write to."""
-    names = sorted(path.name for path in out.iterdir()) if out.exists() else []
-    others = [name for name in names if name != ".lock" and not name.endswith(".tmp")]
-    if others:
-        raise UserError(f"{out}: holds {others[0]} and is no run; choose another --out")
-
-
-@contextmanager
-def _interruptible() -> Iterator[threading.Event]:
-    """Set by the first SIGINT or SIGTERM; a second one acts as usual."""
-    stopped = threading.Event()
-    if threading.current_thread() is not threading.main_thread():
-        yield stopped
-        return
-    signals = (signal.SIGINT, signal.SIGTERM)
-    before = {number: signal.getsignal(number) for number in signals}
-
-    def ask(number: int, frame: FrameType | None) -> None:  # noqa: ARG001
-        stopped.set()
-        signal.signal(number, before[signal.Signals(number)])
-
-    for number in signals:
-        signal.signal(number, ask)
-    try:
-        yield stopped
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-
-def _compute_dtype(run: Run, device: torch.device) -> torch.dtype:
+def _precision(run: Run, device: torch.device) -> Literal["fp32", "bf16"]:
     if run.precision == "auto":
-        return torch.float32 if device.type == "cpu" else torch.bfloat16
-    return {"fp32": torch.float32, "bf16": torch.bfloat16}[run.precision]
+        return "fp32" if device.type == "cpu" else "bf16"
+    return run.precision
+
+
+def _which(tokenizer: Tokenizer, given: str | None) -> str | None:
+    """The tokenizer's name, or its file; None for a file that was found beside the model."""
+    if tokenizer.name not in _TOKENIZERS_OF_FILES:
+        return tokenizer.name
+    return str(Path(given).resolve()) if given else None

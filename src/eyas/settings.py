@@ -1,29 +1,38 @@
 """What a run is made of, as a value, as a TOML file and as typed on the command line."""
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Literal
 
 from eyas.adapters import METHODS, AnyMethod, Part, PiSSA, method_named
-from eyas.config import fields_of, from_mapping, to_mapping
+from eyas.config import fields_of, from_mapping, read_toml, to_mapping
 from eyas.data import BatchConfig, Mask
 from eyas.errors import UserError
 from eyas.quant import FrozenConfig
 from eyas.training.loop import LoopConfig
 from eyas.training.optim import OptimConfig
 
+SETTINGS = "run.toml"
+_PATHS = ("model", "data", "out", "validation", "adapter")
+_SEEDS = 2**63
+
 
 @dataclass(frozen=True)
 class Run:
-    """Everything that a training run is made of."""
+    """Everything that a training run is made of.
+
+    Paths may be given as text; ~ in them is the home directory.
+    """
 
     model: Annotated[Path, "base model, .pth or .safetensors"]
     data: Annotated[Path, "training data: .jsonl, .txt, a folder of .txt, or a binidx pair"]
     out: Annotated[Path | None, "run directory; default: runs/MODEL-DATA-METHOD"] = None
     method: AnyMethod = field(default_factory=PiSSA)
     targets: Annotated[
-        tuple[str, ...], "linears that get an adapter: key,att.value,blocks.0.*; default: all in the blocks"
+        tuple[str, ...],
+        "linears that get an adapter: key,att.value,blocks.0.*; default: all in the blocks",
     ] = ()
     train_parts: Annotated[
         tuple[Part, ...], "whole tensors of the base that train beside the adapter"
@@ -50,6 +59,11 @@ class Run:
     loop: LoopConfig = field(default_factory=LoopConfig)
 
     def __post_init__(self) -> None:
+        for name in _PATHS:
+            if (value := getattr(self, name)) is not None:
+                object.__setattr__(self, name, Path(os.path.expanduser(value)))
+        if not 0 <= self.seed < _SEEDS:
+            raise ValueError(f"seed = {self.seed} must be at least 0 and below 2^63")
         if not 0 <= self.validation_share < 1:
             raise ValueError(f"validation_share = {self.validation_share} must be 0 up to 1")
         if self.validation and self.validation_share:
@@ -60,6 +74,9 @@ class Run:
             raise ValueError("embedding_on_cpu: an embedding that trains moves with the model")
 
 
+# Of two that say the same thing, the one that is laid over the other takes its place.
+_RIVALS = {"steps": "epochs", "validation": "validation_share"}
+_RIVALS |= {other: name for name, other in _RIVALS.items()}
 _TABLES = {"frozen": FrozenConfig, "batch": BatchConfig, "optim": OptimConfig, "loop": LoopConfig}
 
 
@@ -85,6 +102,16 @@ def run_to_mapping(run: Run) -> dict[str, object]:
     return {**to_mapping(run), "method": method}
 
 
+def read_run(path: Path) -> Run:
+    """The resolved settings of a run directory. Raises UserError where it is none."""
+    settings = path / SETTINGS
+    if not settings.exists():
+        raise UserError(
+            f"{path}: not a run directory (it has no {SETTINGS}); give the --out of one"
+        )
+    return run_from_mapping(read_toml(settings), str(settings))
+
+
 def nested(flat: Mapping[str, object]) -> dict[str, object]:
     """Options by their field's name, put into the tables that they belong to."""
     owners = {f.name: table for table, cls in _TABLES.items() for f in fields_of(cls)}
@@ -102,7 +129,7 @@ def nested(flat: Mapping[str, object]) -> dict[str, object]:
 
 def merged(below: Mapping[str, object], above: Mapping[str, object]) -> dict[str, object]:
     """Two nested mappings laid over one another; what stands above wins."""
-    result = dict(below)
+    result = {key: value for key, value in below.items() if _RIVALS.get(key) not in above}
     for key, value in above.items():
         lower = result.get(key)
         if isinstance(value, Mapping) and isinstance(lower, Mapping):

@@ -1,6 +1,7 @@
 """The command line: options from dataclasses, lazy verbs, errors in one line."""
 
 import errno
+import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -94,7 +95,7 @@ def test_what_is_typed_is_the_mapping(arguments: list[str], name: str, value: ob
 def test_help_shows_texts_and_defaults() -> None:
     shown = " ".join(output("--help").split())
     for text in (
-        "--steps INTEGER optimizer steps [default: from weights, data and machine]",
+        "--steps INTEGER optimizer steps --micro-batch",
         "--micro-batch INTEGER rows at once [default: 4] | rows of the other [default: 8]",
         "--rate FLOAT learning rate [default: 2e-05]",
         "--resume / --no-resume go on [default: off]",
@@ -158,6 +159,10 @@ def raises(error: BaseException) -> Callable[[], object]:
         (UserError("a.pth: not a checkpoint;\nname another"), 2, "a.pth: not a checkpoint; name a"),
         (OSError(errno.ENOSPC, "No space left", "run/x"), 2, "eyas: run/x: the disk is full; free"),
         (OSError(errno.ENOSPC, "No space left"), 2, "eyas: the disk is full; free"),
+        (OSError(errno.EFBIG, "File too large"), 2, "eyas: a file may not become so large here"),
+        (PermissionError(errno.EACCES, "Denied", "a.pth"), 2, "eyas: a.pth: Denied; check the"),
+        (OSError(errno.ENAMETOOLONG, "Name too long", b"x"), 2, "eyas: x: Name too long; check"),
+        (OSError(errno.EROFS, "Read-only", ".r.0123abcd.tmp/x"), 2, "eyas: r/x: Read-only; check"),
         (click.UsageError("no such thing"), 2, "no such thing"),
         (KeyboardInterrupt(), 130, ""),
     ],
@@ -186,6 +191,18 @@ def test_user_error_is_one_line(
 def test_our_own_faults_keep_their_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(FileNotFoundError):
         run(monkeypatch, raises(FileNotFoundError(errno.ENOENT, "gone")))
+
+
+def test_a_reader_that_goes_away_ends_it_quietly() -> None:
+    program = (
+        "import click, sys, eyas.cli.options as o;"
+        "sys.exit(o.run_cli(click.Command('eyas', callback=lambda: [click.echo('x' * 99999)] * 9)))"
+    )
+    read, write = os.pipe()
+    os.close(read)
+    done = subprocess.run([sys.executable, "-c", program], stdout=write, stderr=subprocess.PIPE)
+    os.close(write)
+    assert (done.returncode, done.stderr) == (1, b"")
 
 
 def test_exit_codes_of_verbs(monkeypatch: pytest.MonkeyPatch) -> None:

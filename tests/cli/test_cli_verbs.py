@@ -1,5 +1,6 @@
 """The verbs as they are typed, and what a user reads who typed them wrong."""
 
+import io
 import json
 import os
 import sys
@@ -109,6 +110,7 @@ def test_another_method_does_not_inherit_settings(eyas) -> None:
     assert read_run(Path("r")).method.name == "pissa"
 
 
+ASK = ("generate", "m.pth", "--prompt", "你")
 TRAIN = ("train", "m.pth", "d.jsonl", "--steps", "1")
 MISTAKES = {
     "no model": (("train", "nowhere.pth", "d.jsonl"), "nowhere.pth: no such file"),
@@ -136,6 +138,16 @@ MISTAKES = {
     "merge without base": (("merge", "d.jsonl"), "--base"),
     "generate nowhere": (("generate", "nowhere", "--prompt", "a"), "nowhere: no such file"),
     "generate no run": (("generate", "full", "--prompt", "a"), "full: not a run directory"),
+    "temperature inf": ((*ASK, "--temperature", "inf"), "temperature = inf must be 0 or from"),
+    "penalty": ((*ASK, "--frequency-penalty", "inf"), "frequency_penalty = inf"),
+    "prompt is no text": (("generate", "m.pth", "--prompt", "\udcff"), "the prompt is not UTF-8"),
+    "prompt file is no text": (
+        ("generate", "m.pth", "--prompt-file", "latin.txt"),
+        "latin.txt: is",
+    ),
+    "no prompt file": (("generate", "m.pth", "--prompt-file", "no.txt"), "no.txt: cannot be read"),
+    "no question": (("generate", "m.pth", "--chat", " "), "the question is empty"),
+    "tokenizer of another": ((*ASK, "--tokenizer", "world"), "outside the model's vocabulary of"),
     "temperature": (("generate", "m.pth", "--prompt", "a", "--temperature", "-1"), "temperature"),
 }
 
@@ -202,6 +214,8 @@ def test_merge_an_adapter_file_with_its_base(eyas, folder: Path) -> None:
         (("train", "m.pth", "d.jsonl", "--steps", "many"), "many"),
         (("trian", "m.pth", "d.jsonl"), "did you mean 'train'"),
         (("generate", "m.pth"), "--prompt"),
+        (("generate", "m.pth", "--prompt", "a", "--chat", "b"), "give one of"),
+        ((*ASK, "--seed", "99999999999999999999"), "18446744073709551615"),
     ],
 )
 def test_wrong_usage_says_what_is_right(eyas, arguments: tuple[str, ...], said: str) -> None:
@@ -209,3 +223,26 @@ def test_wrong_usage_says_what_is_right(eyas, arguments: tuple[str, ...], said: 
     assert (code, out) == (2, "")
     assert said in err
     assert "Traceback" not in err
+
+
+def test_what_a_prompt_may_be(eyas, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[str] = []
+    monkeypatch.setattr(
+        "eyas.cli.generate.stream", lambda _model, _tokens, text, *_: seen.append(text) or ["ok"]
+    )
+    Path("p.txt").write_bytes(b"\xef\xbb\xbfa\r\nb\n\n")
+
+    def said(*arguments: str) -> str:
+        assert eyas("generate", "m.pth", *arguments) == (0, "ok\n", "")
+        return seen[-1]
+
+    assert said("--prompt", "a\n") == "a\n"
+    assert said("--prompt", "") == ""
+    assert said("--prompt-file", "p.txt") == "a\nb\n"
+    assert said("--chat", "a\n\nUser: b") == "User: a\nUser: b\n\nAssistant:"
+    for given, text in ((b"x\n", "x"), ("你".encode(), "你"), (b"", "")):
+        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(given), "ascii"))
+        assert said("--prompt", "-") == text
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"a\xff"), "ascii"))
+    code, _, err = eyas("generate", "m.pth", "--prompt", "-")
+    assert (code, err.startswith("eyas: standard input: is not UTF-8 at byte 1;")) == (2, True)

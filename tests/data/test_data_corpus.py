@@ -10,11 +10,20 @@ from tokenizers import Tokenizer as Library
 from tokenizers import models, normalizers, pre_tokenizers, trainers
 
 from eyas.data import binidx
-from eyas.data.corpus import Corpus, Summary, load_corpus, select, split_share, summarize
+from eyas.data.corpus import (
+    Corpus,
+    Summary,
+    is_tokens,
+    load_corpus,
+    select,
+    split_share,
+    summarize,
+)
 from eyas.data.documents import read_documents
 from eyas.data.huggingface import HuggingFace
+from eyas.data.preview import colored
 from eyas.data.template import Mask
-from eyas.data.tokenizer import Bytes, Tokenizer, WorldBytes, decode
+from eyas.data.tokenizer import Bytes, Tokenizer, WorldBytes, decode, tokenizer_of_tokens
 from eyas.data.world import World, open_world
 from eyas.errors import UserError
 
@@ -291,3 +300,19 @@ def test_splits_that_cannot_be() -> None:
     for share in (0.0, 1.0, -0.5, float("nan")):
         with pytest.raises(ValueError, match="between 0 and 1"):
             split_share(small([5, 5]), share, seed=1)
+
+
+def test_token_files_of_a_model_without_a_known_tokenizer(tmp_path: Path) -> None:
+    path = token_file(tmp_path / "t", [[5, 299, 0]])
+    text = jsonl(tmp_path / "d.jsonl", {"text": "a"})
+    tokenizer = tokenizer_of_tokens(300, None, None)
+    corpus = load_corpus(path, tokenizer, 300, "auto")
+    assert colored(corpus, 0, tokenizer) == [("5 299 ", True)]
+    with pytest.raises(UserError, match=r"d\.jsonl:1: .* 300 tokens, and no tokenizer is known"):
+        load_corpus(text, tokenizer, 300, "auto")
+    assert [is_tokens(each) for each in (path, path.with_suffix(".bin"), text, tmp_path)] == [
+        True,
+        True,
+        False,
+        False,
+    ]

@@ -101,6 +101,20 @@ def test_a_folder_of_text_files_is_read_by_name(tmp_path: Path) -> None:
     assert [document.place for document in read(tmp_path)] == ["10.txt", "2.txt", "a.TXT", "b.txt"]
 
 
+def test_folders_in_a_folder_are_read_too(tmp_path: Path) -> None:
+    for name in ("b.txt", "a/b.txt", "a/c/d.txt", "z/b.txt", ".git/x.txt", "a/.x/y.txt"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(name)
+    expected = ["a/b.txt", "a/c/d.txt", "b.txt", "z/b.txt"]
+    documents = read(tmp_path)
+    assert [document.place for document in documents] == expected
+    assert [document.spans[0].text for document in documents] == expected
+    (tmp_path / "z" / "b.txt").write_bytes(b"\xff")
+    (tmp_path / "b.txt").write_bytes(b"")
+    assert "2 bad files: b.txt:1: the file is empty" in problem(tmp_path)
+    assert "; z/b.txt:1: is not UTF-8" in problem(tmp_path)
+
+
 def test_paths_that_are_no_data(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"none\.jsonl: no such file.*\.txt, a folder of"):
         read_documents(tmp_path / "none.jsonl", "auto")

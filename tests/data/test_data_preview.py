@@ -5,7 +5,8 @@ import pytest
 
 from eyas.data.corpus import Corpus
 from eyas.data.preview import colored
-from eyas.data.tokenizer import WorldBytes
+from eyas.data.tokenizer import Tokenizer, WorldBytes
+from eyas.data.world import World
 
 
 def corpus_of(*documents: tuple[bytes, str]) -> Corpus:
@@ -48,10 +49,19 @@ def test_characters_in_several_tokens(
     ("limit", "runs"),
     [
         (6, [("abc", False), ("def", True)]),
-        (5, [("abc", False), ("d…", True)]),
-        (4, [("abc…", False)]),
-        (2, [("a…", False)]),
+        (5, [("abc", False), ("de", True), ("… and 1 characters more", False)]),
+        (3, [("abc", False), ("… and 3 characters more", False)]),
+        (2, [("ab", False), ("… and 4 characters more", False)]),
     ],
 )
 def test_long_documents_are_shortened(limit: int, runs: list[tuple[str, bool]]) -> None:
     assert colored(corpus_of((b"abcdef", "---+++")), 0, WorldBytes(), limit) == runs
+
+
+@pytest.mark.parametrize("tokenizer", [WorldBytes(), World()], ids=lambda t: t.name)
+def test_what_is_left_of_a_long_document_is_counted(tokenizer: Tokenizer) -> None:
+    text = "猫 and 🦅, naïve\n" * 5000
+    tokens = np.array([*tokenizer.encode(text), 0], np.uint16)
+    corpus = Corpus(tokens, np.ones(len(tokens), bool), np.array([0, len(tokens)]), ["d"])
+    shown = [(text[:1000], True), (f"… and {len(text) - 1000:,} characters more", False)]
+    assert colored(corpus, 0, tokenizer) == shown

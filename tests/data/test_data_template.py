@@ -4,7 +4,7 @@ import random
 
 import pytest
 
-from eyas.data.template import Message, Span, answer_spans, clean, render
+from eyas.data.template import Message, Span, answer_spans, ask, clean, render
 
 
 def shown(spans: tuple[Span, ...]) -> str:
@@ -65,6 +65,11 @@ def test_render(messages: list[tuple[str, str]], expected: str) -> None:
         ("intro\n\nAssistant:", "intro\n\nAssistant:"),
         ("Assistant:\n\nUser: x", "Assistant:[\n\n]User: x"),
         ("User：a\n\nAssistant：b", "User：a\n\nAssistant：b"),
+        (
+            "User: a\r\n\r\nAssistant: b\r\n\r\nUser: c",
+            "User: a\r\n\r\nAssistant:[ b\r\n\r\n]User: c",
+        ),
+        ("a\r\nAssistant: b", "a\r\nAssistant: b"),
         ("nothing", "nothing"),
     ],
 )
@@ -86,3 +91,10 @@ def test_rendered_messages_have_the_same_spans_as_their_text() -> None:
         ]
         spans = render(messages)
         assert answer_spans("".join(span.text for span in spans)) == spans
+
+
+@pytest.mark.parametrize("question", ["a", "a\n\nUser: b", " a\r\n\r\nb\n"])
+def test_a_question_is_asked_as_it_was_trained(question: str) -> None:
+    head, answer = render([Message("user", question), Message("assistant", "x")])
+    assert ask(question) == head.text
+    assert answer.text == " x"

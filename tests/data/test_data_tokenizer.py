@@ -7,7 +7,14 @@ from tokenizers import Tokenizer as Library
 from tokenizers import models
 
 from eyas.data.huggingface import HuggingFace
-from eyas.data.tokenizer import Bytes, Tokenizer, WorldBytes, decode, tokenizer_for
+from eyas.data.tokenizer import (
+    Bytes,
+    Tokenizer,
+    WorldBytes,
+    decode,
+    tokenizer_for,
+    tokenizer_of_tokens,
+)
 from eyas.data.world import World, WorldFile
 from eyas.errors import UserError
 
@@ -15,7 +22,7 @@ TEXT = "Grüße, 你好 😀\r\n\x7f"
 
 
 def hf_file(path: Path, size: int) -> Path:
-    Library(models.BPE({chr(0x4E00 + token): token for token in range(size)}, [])).save(str(path))
+    Library(models.BPE({str(token): token for token in range(size)}, [])).save(str(path))
     return path
 
 
@@ -83,13 +90,15 @@ def test_files_beside_the_model_that_belong_to_another_one(tmp_path: Path) -> No
     assert isinstance(tokenizer_for(65536, model, None), World)
     assert isinstance(tokenizer_for(257, model, None), WorldBytes)
     assert isinstance(tokenizer_for(5008, model, None), HuggingFace)
-    with pytest.raises(UserError, match=r"rwkv_vocab_mine\.txt, 20B_tokenizer\.json beside it"):
+    with pytest.raises(
+        UserError, match=r"rwkv_vocab_mine\.txt beside .*; 20B_tokenizer\.json beside"
+    ):
         tokenizer_for(20000, model, None)
 
 
 @pytest.mark.parametrize(
     ("vocab_size", "problem"),
-    [(1000, "1000 tokens, and no tokenizer"), (50277, r"50277 tokens \(the size of the old 20B")],
+    [(1000, "1000 tokens, and no tokenizer"), (50277, "50277 tokens, the old 20B one")],
 )
 def test_unknown_sizes_ask_for_a_tokenizer(vocab_size: int, problem: str) -> None:
     with pytest.raises(UserError, match=f"{problem}.*--tokenizer FILE") as caught:
@@ -107,3 +116,34 @@ def test_given_names_and_files_that_are_none(tmp_path: Path) -> None:
         tokenizer_for(65536, None, tmp_path / "model.pth")
     with pytest.raises(UserError, match="is no tokenizer"):
         tokenizer_for(65536, None, tmp_path)
+
+
+def test_the_old_tokenizer_is_fetched_from_and_saved_as(tmp_path: Path) -> None:
+    with pytest.raises(UserError) as caught:
+        tokenizer_for(50277, tmp_path / "model.pth", None)
+    place = tmp_path / "20B_tokenizer.json"
+    assert f"gpt-neox-20b/resolve/main/tokenizer.json as {place}, or" in str(caught.value)
+    hf_file(place, 50277)
+    assert isinstance(tokenizer_for(50277, tmp_path / "model.pth", None), HuggingFace)
+
+
+def test_broken_files_beside_the_model_matter_only_where_they_are_needed(tmp_path: Path) -> None:
+    (tmp_path / "rwkv_vocab_mine.txt").write_text("hello")
+    (tmp_path / "tokenizer.json").write_text("{")
+    model = tmp_path / "model.pth"
+    assert isinstance(tokenizer_for(65536, model, None), World)
+    with pytest.raises(UserError, match=r"mine\.txt:1: is not a voc.*tokenizer\.json: is not JSON"):
+        tokenizer_for(5000, model, None)
+    hf_file(tmp_path / "20B_tokenizer.json", 5000)
+    assert isinstance(tokenizer_for(5000, model, None), HuggingFace)
+
+
+def test_tokens_need_no_tokenizer(tmp_path: Path) -> None:
+    assert isinstance(tokenizer_of_tokens(257, None, None), WorldBytes)
+    tokenizer = tokenizer_of_tokens(300, tmp_path / "model.pth", None)
+    assert isinstance(tokenizer, Tokenizer)
+    assert decode(tokenizer, [299, 7, 0]) == "299 7 "
+    with pytest.raises(UserError, match="300 tokens, and no tokenizer is known for it"):
+        tokenizer.encode("a")
+    with pytest.raises(UserError, match="is not a file"):
+        tokenizer_of_tokens(300, None, "none.json")

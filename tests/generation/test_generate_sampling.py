@@ -91,6 +91,11 @@ def test_occurrences_decay_and_grow() -> None:
     [
         {"temperature": -1.0},
         {"temperature": float("nan")},
+        {"temperature": float("inf")},
+        {"temperature": 1e-300},
+        {"presence_penalty": float("inf")},
+        {"frequency_penalty": float("-inf")},
+        {"frequency_penalty": float("nan")},
         {"top_p": 1.1},
         {"top_p": -0.1},
         {"top_k": -1},
@@ -100,6 +105,15 @@ def test_occurrences_decay_and_grow() -> None:
 def test_ranges(wrong: dict[str, float]) -> None:
     with pytest.raises(ValueError, match=f"{next(iter(wrong))} = .* must be"):
         Sampling(**wrong)  # type: ignore[arg-type]
+
+
+def test_extreme_settings_stay_finite() -> None:
+    scores = logits(seed=2)
+    uniform = chances(scores, plain(1e30))
+    assert (uniform == uniform[0]).all()
+    strong = Sampling(presence_penalty=1e30, frequency_penalty=1e30)
+    for occurred in ({0: 3.0}, dict.fromkeys(range(len(scores)), 3.0)):
+        assert 0 <= sample(scores, strong, occurred, torch.Generator()) < len(scores)
 
 
 def test_low_precision_logits() -> None:

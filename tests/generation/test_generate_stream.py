@@ -30,6 +30,7 @@ class Script(nn.Module):
     def __init__(self, tokens: list[int]) -> None:
         super().__init__()
         self.table = nn.Parameter(torch.eye(257)[[*tokens, 0]])
+        self.emb = nn.Embedding(257, 1)
         self.read: list[list[int]] = []
 
     def forward(self, tokens: Tensor, state: int | None = None) -> tuple[Tensor, int]:
@@ -154,6 +155,16 @@ def test_frequency_penalty_counts_letters_and_not_digits() -> None:
 def test_empty_stop_text_is_refused() -> None:
     with pytest.raises(UserError, match="empty"):
         generate(Script([]), Bytes(), "?", GREEDY, 1, ("",), seed=0)
+
+
+def test_prompts_that_the_model_cannot_read() -> None:
+    with pytest.raises(UserError, match="the prompt is not UTF-8 at character 2"):
+        generate(Script([]), Bytes(), "a\udcff", GREEDY, 1, (), seed=0)
+    model = Script([])
+    model.emb = nn.Embedding(99, 1)
+    with pytest.raises(UserError, match=r"token 123, outside the model's vocabulary of 99; give"):
+        generate(model, Bytes(), "az", GREEDY, 1, (), seed=0)
+    list(generate(model, Bytes(), "a", GREEDY, 1, (), seed=0))
 
 
 def test_logits_that_are_not_finite() -> None:

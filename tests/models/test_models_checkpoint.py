@@ -147,3 +147,43 @@ def test_every_tensor_that_does_not_fit_is_named(tmp_path):
         "blocks.0.ffn.value.weight is [64, 3] and not [64, 256]",
     ):
         assert part in str(caught.value)
+
+
+def test_types_that_cannot_be_trained_or_merged_are_named(tmp_path):
+    weights = random_weights(SHAPES["x070"])
+    name = "blocks.0.ffn.key.weight"
+    for dtype in (torch.float8_e4m3fn, torch.int8):
+        torch.save(weights | {name: weights[name].to(dtype)}, tmp_path / "m.pth")
+        said = rf"m\.pth: .*not float16, .*: {name} is {str(dtype)[6:]}$"
+        with pytest.raises(UserError, match=said):
+            load(tmp_path / "m.pth")
+
+
+@pytest.mark.parametrize("number", ["99999999", "9" * 30, "9" * 5000, "3"])
+def test_blocks_are_numbered_without_a_gap(number, tmp_path):
+    weights = random_weights(SHAPES["x070"])
+    torch.save(weights | {f"blocks.{number}.att.k_k": torch.zeros(64)}, tmp_path / "m.pth")
+    said = f"has block {number} and no block 2;" if len(number) < 99 else "without a usable"
+    with pytest.raises(UserError, match=said):
+        load(tmp_path / "m.pth")
+
+
+def test_safetensors_in_upper_case(tmp_path):
+    save_file(random_weights(SHAPES["x070"]), tmp_path / "M.SAFETENSORS")
+    assert load(tmp_path / "M.SAFETENSORS").shape == SHAPES["x070"]
+
+
+@pytest.mark.parametrize("name", ["m.pth", "m.safetensors"])
+@pytest.mark.parametrize("error", [PermissionError(13, "Permission denied"), OSError(5, "I/O")])
+def test_files_that_may_not_be_read(name, error, tmp_path, monkeypatch):
+    def refuse(_path, _mode):
+        raise error
+
+    monkeypatch.setattr(Path, "open", refuse)
+    with pytest.raises(UserError, match=rf"{name}: cannot be read \({error.strerror}\)"):
+        load(tmp_path / name)
+
+
+def test_a_name_that_is_too_long(tmp_path):
+    with pytest.raises(UserError, match="cannot be read"):
+        load(tmp_path / ("x" * 5000))

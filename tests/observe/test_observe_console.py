@@ -72,6 +72,17 @@ def test_other_events_have_lines_of_their_own() -> None:
     assert all(line in on_terminal for line in expected)
 
 
+def test_what_was_lowest_before_the_resume_counts() -> None:
+    file = io.StringIO()
+    with console(10, Console(file=file), lowest=2.0) as sink:
+        sink(Validated(5, 2.5, 100))
+        sink(Validated(6, 1.5, 100))
+    assert file.getvalue().splitlines() == [
+        "step 5: held-out loss 2.5000",
+        "step 6: held-out loss 1.5000, the lowest so far",
+    ]
+
+
 @pytest.mark.parametrize("width", [80, 120])
 def test_the_bar_shows_the_last_step(width: int) -> None:
     output = shown([step(1), step(300)], total=1000, terminal=True, width=width)

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from eyas.errors import UserError
-from eyas.observe.metrics import open_metrics, read_metrics
+from eyas.observe.metrics import held_out_losses, open_metrics, read_metrics
 from eyas.training.events import Event, Finished, Saved, Step, Validated
 
 
@@ -42,7 +42,7 @@ def test_lines_hold_everything(tmp_path: Path) -> None:
         },
         {"event": "validated", "step": 1, "loss": 2.25, "tokens": 30},
         {"event": "saved", "step": 2, "path": str(Path("跑/step-2"))},
-        {"event": "finished", "step": 2, "reason": "steps done"},
+        {"event": "finished", "step": 2, "reason": "steps done", "signal": 0},
     ]
 
 
@@ -63,6 +63,21 @@ def test_resuming_drops_what_lies_beyond(tmp_path: Path) -> None:
         *[(i, 2.5) for i in range(1, 6)],
         *[(i, 9.0) for i in range(6, 10)],
     ]
+
+
+def test_a_run_is_finished_once(tmp_path: Path) -> None:
+    path = tmp_path / "metrics.jsonl"
+    write(path, [step(1), Finished(1, "interrupted", 2)])
+    for _ in range(2):
+        write(path, [Finished(1, "steps done")], resume_step=1)
+    assert [line["event"] for line in read_metrics(path)] == ["step", "finished"]
+
+
+def test_held_out_losses_up_to_a_step(tmp_path: Path) -> None:
+    path = tmp_path / "metrics.jsonl"
+    write(path, [step(1), Validated(1, 2.5, 9), Validated(2, math.nan, 9), Validated(3, 2.0, 9)])
+    assert held_out_losses(path, 2) == {1: 2.5, 2: math.inf}
+    assert held_out_losses(path, 0) == {}
 
 
 def test_starting_anew_begins_the_file_anew(tmp_path: Path) -> None:

@@ -67,7 +67,8 @@ def test_one_step_is_a_run_too() -> None:
 
 
 @pytest.mark.parametrize(
-    "settings", [{"lr": -1.0}, {"clip": math.nan}, {"decay_share": 0.0}, {"warmup_steps": -1}]
+    "settings",
+    [{"lr": -1.0}, {"clip": math.nan}, {"decay_share": 0.0}, {"warmup_steps": -1}, {"beta1": 2.0}],
 )
 def test_values_out_of_range(settings: dict[str, float]) -> None:
     with pytest.raises(ValueError, match=next(iter(settings))):
@@ -138,6 +139,15 @@ def test_muon_takes_the_matrices_of_the_blocks(tmp_path: Path, version: str) -> 
     per_head = {n for n in left | taken if n.endswith(("r_k", "time_faaaa", "att.time_decay"))}
     assert per_head <= left
     assert {"emb.weight", "head.weight", "ln_out.weight"} <= left
+
+
+def test_muon_alone_where_only_matrices_of_the_blocks_train(tmp_path: Path) -> None:
+    model = trained(tmp_path, "x070", LoRA(rank=2))
+    settings = {"optimizer": "muon", "muon_lr": 0.02}
+    optimizer = Optimizer(model, OptimConfig(lr=PEAK, **settings))
+    assert [type(o).__name__ for o in optimizer.optimizers] == ["Muon"]
+    Optimizer(model, OptimConfig(lr=PEAK, **settings)).load_state_dict(optimizer.state_dict())
+    assert all(way.any() for way in moved(model, 1.0, **settings).values())
 
 
 def test_muon_has_its_own_rate(tmp_path: Path) -> None:

@@ -101,6 +101,8 @@ class LoRA:
         at_least_1("rank", self.rank)
         if not 0 <= self.dropout < 1:
             raise ValueError(f"dropout = {self.dropout} must be at least 0 and below 1")
+        if self.alpha is not None and not 0 < self.alpha < math.inf:
+            raise ValueError(f"alpha = {self.alpha} must be a finite number above 0")
 
     @property
     def scale(self) -> float:

@@ -6,6 +6,7 @@ from eyas.cli.options import Group, Verb, run_cli
 
 _VERBS = {
     "train": Verb("eyas.cli.train:train", "Fine-tune a model on a data file."),
+    "sweep": Verb("eyas.cli.sweep:sweep", "Compare methods and learning rates in short runs."),
     "merge": Verb("eyas.cli.merge:merge", "Write base and adapter as one model file."),
     "convert": Verb("eyas.cli.convert:command", "Write an adapter in another program's form."),
     "inspect": Verb("eyas.cli.inspect:command", "Say what a file is and what it is good for."),

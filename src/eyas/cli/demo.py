@@ -15,7 +15,6 @@ from eyas.demo.tasks import TASK_NAMES, Task, load_task, read_items, score
 from eyas.models import load
 from eyas.observe.chart import Curve, draw, text_chart
 from eyas.observe.console import console
-from eyas.observe.metrics import Sink
 from eyas.run import merge_run
 from eyas.training.events import Event, Step
 
@@ -30,34 +29,48 @@ _SHOWN = 4
     help="fine-tune with this method too, at the same settings",
 )
 @click.option(
+    "--steps", type=click.IntRange(1), help="optimizer steps [default: as many as the task needs]"
+)
+@click.option(
     "--out", default="eyas-demo", show_default=True, type=click.Path(path_type=Path), help="folder"
 )
-def demo(task: str, compare: str | None, out: Path) -> None:
+def demo(task: str, compare: str | None, steps: int | None, out: Path) -> None:
     """Fine-tune the tiny RWKV-7 that ships with eyas, with PiSSA, and see what it learned.
 
     Questions of the test share nothing with those of the training: other names, other numbers.
     """
     terminal, chosen = Console(highlight=False), load_task(task)
+    steps = steps or STEPS[task]
     terminal.print(
         f"[bold]base[/]  {load(BASE).shape}, pretrained on fairy tales and generated text"
     )
     terminal.print(f"[bold]task[/]  {chosen.name}: {chosen.description}\n")
-    played = []
-    for method in ("pissa", *([compare] if compare else [])):
-        started = time.perf_counter()
-        terminal.print(f"[bold]{method}[/], rank {RANK}, {STEPS[task]} steps")
-        with console(STEPS[task], terminal) as sink:
-
-            def eat(event: Event, sink: Sink = sink) -> None:
-                if isinstance(event, Step):  # the rest is told at the end
-                    sink(event)
-
-            played.append(play(chosen, method, out / f"{task}-{method}", _SHOWN, eat))
-        terminal.print(f"{time.perf_counter() - started:.0f} s, evaluations included\n")
-    _show_curves(terminal, played, out / f"{task}-loss.png")
+    try:
+        played = [
+            _play(terminal, chosen, method, out, steps)
+            for method in ("pissa", *([compare] if compare else []))
+        ]
+    except KeyboardInterrupt:
+        terminal.print("interrupted; the same command begins the demo anew")
+        raise
+    _show_curves(terminal, played, played[0].out / "loss.png")
     _show_answers(terminal, played[0])
     _show_scores(terminal, chosen, played)
     _show_merge(terminal, played[0])
+
+
+def _play(terminal: Console, task: Task, method: str, out: Path, steps: int) -> Played:
+    started = time.perf_counter()
+    terminal.print(f"[bold]{method}[/], rank {RANK}, {steps} steps")
+    with console(steps, terminal) as sink:
+
+        def eat(event: Event) -> None:
+            if isinstance(event, Step):  # the rest is told at the end
+                sink(event)
+
+        played = play(task, method, out / f"{task.name}-{method}", steps, _SHOWN, eat)
+    terminal.print(f"{time.perf_counter() - started:.0f} s, evaluations included\n")
+    return played
 
 
 def _show_curves(terminal: Console, played: list[Played], picture: Path) -> None:
@@ -74,7 +87,7 @@ def _show_curves(terminal: Console, played: list[Played], picture: Path) -> None
     terminal.print(table)
     curves = [Curve(f"{run.method}, training loss", run.losses) for run in played]
     draw(curves, picture, "loss (nats per token)")
-    terminal.print(f"the curve as a picture: {picture}\n", soft_wrap=True)
+    terminal.print(f"the curve as a picture: {os.path.relpath(picture)}\n", soft_wrap=True)
 
 
 def _show_answers(terminal: Console, run: Played) -> None:

@@ -10,6 +10,8 @@ import torch
 from eyas.cli.options import add_options
 from eyas.config import from_mapping
 from eyas.data import tokenizer_for
+from eyas.data.template import ask
+from eyas.errors import UserError
 from eyas.generation.sampling import Sampling
 from eyas.generation.stream import generate as stream
 from eyas.run import open_model
@@ -18,33 +20,77 @@ from eyas.run import open_model
 @click.command(short_help="Continue a prompt with a model or a run.")
 @click.argument("model", metavar="MODEL|RUN", type=click.Path(path_type=Path))
 @click.option("--prompt", help="text to continue; - reads standard input")
+@click.option(
+    "--prompt-file", type=click.Path(path_type=Path), help="file of the text to continue, UTF-8"
+)
 @click.option("--chat", "question", help="a question; the prompt becomes User: …, Assistant:")
 @click.option("--max-tokens", default=200, show_default=True, type=click.IntRange(1))
 @click.option("--stop", multiple=True, help="text that ends the answer; may be repeated")
-@click.option("--seed", default=0, show_default=True)
+@click.option("--seed", default=0, show_default=True, type=click.IntRange(0, 2**64 - 1))
 @click.option("--tokenizer", help="world, bytes, world-bytes, or a vocabulary file")
+@click.option(
+    "--base",
+    type=click.Path(path_type=Path),
+    help="base model of RUN [default: the one trained over]",
+)
 @add_options(Sampling)
 def generate(
     model: Path,
     prompt: str | None,
+    prompt_file: Path | None,
     question: str | None,
     max_tokens: int,
     stop: tuple[str, ...],
     seed: int,
     tokenizer: str | None,
+    base: Path | None,
     typed: dict[str, Any],
 ) -> None:
-    """Continue --prompt with MODEL (.pth, .safetensors) or RUN (its newest checkpoint)."""
-    if (prompt is None) == (question is None):
-        raise click.UsageError("give one of --prompt and --chat")
+    """Continue --prompt with MODEL (.pth, .safetensors) or RUN (its newest checkpoint).
+
+    An empty prompt begins a new document. One line end at the end of a file or of standard
+    input is no part of the prompt.
+    """
+    if sum(given is not None for given in (prompt, prompt_file, question)) != 1:
+        raise click.UsageError("give one of --prompt, --prompt-file and --chat")
     if question is not None:
-        prompt, stop = f"User: {question}\n\nAssistant:", (*stop, "\n\n")
-    text = sys.stdin.read() if prompt == "-" else str(prompt)
+        text, stop = _asked(question), (*stop, "\n\n")
+    elif prompt_file is not None:
+        text = _decoded(_content(prompt_file), str(prompt_file))
+    elif prompt == "-":
+        text = _decoded(sys.stdin.buffer.read(), "standard input")
+    else:
+        text = str(prompt)
     sampling = from_mapping(Sampling, typed, "the command line")
-    loaded, base, chosen = open_model(model)
+    loaded, base, chosen = open_model(model, base)
     tokens = tokenizer_for(loaded.vocab_size, base, tokenizer or chosen)
     with torch.inference_mode():
         for piece in stream(loaded, tokens, text, sampling, max_tokens, stop, seed):
             click.echo(piece, nl=False)
             sys.stdout.flush()
     click.echo()
+
+
+def _asked(question: str) -> str:
+    if not question.strip():
+        raise UserError("--chat: the question is empty; write one, or take --prompt")
+    return ask(question)
+
+
+def _content(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror}); check the path") from error
+
+
+def _decoded(content: bytes, place: str) -> str:
+    """The text of a file, with \\n as line ends and without the last of them."""
+    try:
+        text = content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise UserError(
+            f"{place}: is not UTF-8 at byte {error.start}; convert it, for example with "
+            "iconv -f GB18030 -t UTF-8"
+        ) from error
+    return text.replace("\r\n", "\n").removesuffix("\n")

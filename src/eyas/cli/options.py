@@ -6,6 +6,7 @@ Nothing here may import torch: `eyas --help` must come at once.
 import dataclasses
 import functools
 import importlib
+import os
 import sys
 import types
 from collections.abc import Callable, Mapping, Sequence
@@ -17,7 +18,7 @@ from click.core import ParameterSource
 
 from eyas.config import Field, did_you_mean, fields_of
 from eyas.errors import UserError
-from eyas.files import is_disk_full
+from eyas.files import final_path, is_disk_full, is_too_large
 
 R = TypeVar("R")
 
@@ -112,7 +113,7 @@ def run_cli(group: click.Command) -> int:
     """Runs the command line and gives the exit code; a verb may return one of its own.
 
     What the user can mend is one line on standard error and 2; Ctrl-C is 130; a fault of ours
-    keeps its traceback.
+    keeps its traceback. A reader that went away (`| head`) ends it quietly with 1: click's doing.
     """
     _accept_any_text()
     try:
@@ -126,10 +127,22 @@ def run_cli(group: click.Command) -> int:
     except (KeyboardInterrupt, click.Abort):
         return _INTERRUPTED
     except OSError as error:
-        if not is_disk_full(error):
+        problem = _mendable(error)
+        if problem is None:
             raise
-        place = f"{error.filename}: " if error.filename else ""
-        return _complain(f"{place}the disk is full; free some space and run the same again")
+        return _complain(problem)
+
+
+def _mendable(error: OSError) -> str | None:
+    """What to tell of an error about a file or a disk; None where it is about neither."""
+    place = f"{final_path(Path(os.fsdecode(error.filename)))}: " if error.filename else ""
+    if is_disk_full(error):
+        return f"{place}the disk is full; free some space and run the same again"
+    if is_too_large(error):
+        return f"{place}a file may not become so large here; see ulimit -f, or name another place"
+    if not place:
+        return None
+    return f"{place}{error.strerror}; check the path and its permissions, or name another place"
 
 
 def _complain(message: str) -> int:

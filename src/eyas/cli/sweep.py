@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import shlex
+import signal
 from dataclasses import dataclass, make_dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -36,14 +37,12 @@ from eyas.sweep import (
     trials,
 )
 from eyas.training.checkpoint import locked
-from eyas.training.events import Step
+from eyas.training.events import Finished, Step
 from eyas.training.loop import LoopConfig
 from eyas.training.optim import OptimConfig
 
-_SHARE = 0.1  # held out where nothing is named
 _OWN = {f.name for f in fields_of(SweepConfig)}
 _RESULTS, _PICTURE = "sweep.json", "sweep.png"
-_INTERRUPTED = 130
 
 
 @dataclass(frozen=True)
@@ -52,6 +51,7 @@ class _Asked:
 
     model: str
     data: str
+    methods: list[type[AnyMethod]]
     config: SweepConfig
     shared: dict[str, Any]
 
@@ -87,7 +87,7 @@ def _without(cls: type[Any], *names: str) -> type[Any]:
 )
 @add_options(
     SweepConfig,
-    _without(Run, "model", "data", "out", "seed", "adapter", "keep_optimizer"),
+    _without(Run, "model", "data", "out", "seed", "adapter", "keep_optimizer", "validation_share"),
     *METHODS,
     FrozenConfig,
     BatchConfig,
@@ -99,9 +99,8 @@ def sweep(model: str, data: str, out: Path | None, typed: dict[str, Any]) -> int
 
     Each run is an ordinary run directory in --out. The same command again skips the runs that
     are done and goes on with the others; Ctrl-C ends it with what is there. An option of a
-    method, such as --rank, goes to every method that has it. Without --validation a tenth of
-    the documents is held out, each seed another one. A run keeps one checkpoint, unless --keep
-    says otherwise.
+    method, such as --rank, goes to every method that has it. By a share, each seed holds out
+    other documents. A run keeps one checkpoint, unless --keep says otherwise.
 
     In the table, sorted by held-out loss, that is the loss after the last step, lowest the
     lowest on the way, training the mean of the last tenth of the steps. MiB is an estimate: all
@@ -109,14 +108,19 @@ def sweep(model: str, data: str, out: Path | None, typed: dict[str, Any]) -> int
     """
     asked = _asked(model, data, typed)
     folder = out or Path("runs") / f"{Path(model).stem}-{Path(data).stem}-sweep"
+    folder = folder.expanduser()
     _check_folder(folder)
     found = _trials(asked, folder)
     terminal = Console(highlight=False)
-    if "validation" not in typed and "validation_share" not in typed:
-        _say(terminal, f"{_SHARE:.0%} of the documents are held out (--validation-share)")
+    if share := asked.shared.get("validation_share"):
+        _say(terminal, f"{share:.0%} of the documents are held out (--validation-share)")
     with locked(folder):
-        outcomes = _go_through(found, asked, folder, terminal)
-    return _conclude(outcomes, asked, folder, terminal)
+        outcomes, stop = _go_through(found, asked, folder, terminal)
+        winner = _conclude(outcomes, asked, folder, terminal)
+    if stop:
+        _say(terminal, "The same command goes on from here.")
+        return 128 + stop  # as shells have it
+    return 0 if winner else 1
 
 
 def _asked(model: str, data: str, typed: dict[str, Any]) -> _Asked:
@@ -126,25 +130,25 @@ def _asked(model: str, data: str, typed: dict[str, Any]) -> _Asked:
     if "methods" in own:
         own["methods"] = tuple(" ".join(own["methods"]).replace(",", " ").split())
     config = from_mapping(SweepConfig, own, "sweep")
-    methods = [type(method_named(name, {}, "--methods")) for name in config.methods]
+    named = (type(method_named(name, {}, "--methods")) for name in config.methods)
+    methods = list(dict.fromkeys(named))  # one may be named twice, bone is miss
     if strange := shared.keys() & (_options_of(*METHODS) - _options_of(*methods)):
-        flag = _flag(min(strange))
-        raise UserError(f"{flag}: none of {', '.join(config.methods)} has it; leave it out")
-    if not shared.keys() & {"validation", "validation_share"}:
-        shared["validation_share"] = _SHARE
-    return _Asked(model, data, config, shared)
+        flags = ", ".join(map(_flag, sorted(strange)))
+        raise UserError(f"{flags}: no option of {', '.join(config.methods)}; leave it out")
+    if "validation" not in shared or "validation_share" in own:
+        shared["validation_share"] = config.validation_share
+    return _Asked(model, data, methods, config, shared)
 
 
 def _trials(asked: _Asked, folder: Path) -> list[Trial]:
     """All runs, in the order in which they are to be made: seed by seed."""
     config, found = asked.config, []
-    kinds = dict.fromkeys(type(method_named(name, {}, "--methods")) for name in config.methods)
-    for kind in kinds:
-        named = {"model": asked.model, "data": asked.data, "method": kind.name}
-        values = merged({"loop": {"keep": 1}}, nested({**asked.options(kind), **named}))
+    for method in asked.methods:
+        named = {"model": asked.model, "data": asked.data, "method": method.name}
+        values = merged({"loop": {"keep": 1}}, nested({**asked.options(method), **named}))
         run = run_from_mapping(values, "settings")
         rates = config.lr or default_rates(run.method)
-        found += trials(kind.name, run, rates, config.seeds, folder)
+        found += trials(method.name, run, rates, config.seeds, folder)
     return sorted(found, key=lambda trial: config.seeds.index(trial.seed))
 
 
@@ -160,34 +164,35 @@ def _check_folder(folder: Path) -> None:
 
 def _go_through(
     found: list[Trial], asked: _Asked, folder: Path, terminal: Console
-) -> list[Outcome]:
-    """Makes the runs that are not done, until one is cut off; what came of each."""
-    outcomes = [outcome(trial) for trial in found]
+) -> tuple[list[Outcome], int]:
+    """Makes the runs that are not done; what came of each, and the signal that ended it, or 0."""
+    outcomes, stop = [outcome(trial) for trial in found], 0
     _write(outcomes, asked, folder)
     for i, trial in enumerate(found):
         place = f"{i + 1}/{len(found)}  {trial.name}  lr {trial.rate!r}  seed {trial.seed}"
         _say(terminal, place)
-        stopped = False
         try:
-            outcomes[i] = _run(trial, terminal)
+            outcomes[i], stop = _run(trial, terminal)
         except KeyboardInterrupt:  # outside of the steps, in which the run itself ends in order
-            outcomes[i], stopped = outcome(trial), True
+            outcomes[i], stop = outcome(trial), signal.SIGINT
         _say(terminal, "  " + _told(outcomes[i]))
         _write(outcomes, asked, folder)
-        if stopped or outcomes[i].state == "cut off":
+        if stop:
             break
-    return outcomes
+    return outcomes, stop
 
 
-def _run(trial: Trial, terminal: Console) -> Outcome:
-    came = outcome(trial)
+def _run(trial: Trial, terminal: Console) -> tuple[Outcome, int]:
+    came, stop = outcome(trial), 0
     with console(trial.steps, terminal) as sink:
         for event in attempt(trial):
             if isinstance(event, Outcome):
                 came = event
+            elif isinstance(event, Finished):
+                stop = event.signal
             elif isinstance(event, Step):  # the rest is told at the end
                 sink(event)
-    return came
+    return came, stop
 
 
 def _told(came: Outcome) -> str:
@@ -210,22 +215,21 @@ def _write(outcomes: list[Outcome], asked: _Asked, folder: Path) -> None:
     write_bytes(folder / _RESULTS, text.encode())
 
 
-def _conclude(outcomes: list[Outcome], asked: _Asked, folder: Path, terminal: Console) -> int:
-    """Shows the table, the picture's place and the best command; the exit code."""
+def _conclude(
+    outcomes: list[Outcome], asked: _Asked, folder: Path, terminal: Console
+) -> Result | None:
+    """Shows the table, draws the picture and tells the best command."""
     results = ranked(outcomes)
     winner = best(results)
     terminal.print(as_table(results))
-    if winner:
-        draw_rates({"": results}, folder / _PICTURE)
-        _say(terminal, f"as a picture: {folder / _PICTURE}; all numbers: {folder / _RESULTS}")
-        _tell_best(winner, results, terminal)
-        _say(terminal, asked.command(winner))
-    else:
+    if winner is None:
         _say(terminal, f"No run came to its end; what there is: {folder / _RESULTS}")
-    if any(came.state in ("cut off", "not begun") for came in outcomes):
-        _say(terminal, "The same command goes on from here.")
-        return _INTERRUPTED
-    return 0 if winner else 1
+        return None
+    draw_rates({"": results}, folder / _PICTURE)
+    _say(terminal, f"as a picture: {folder / _PICTURE}; all numbers: {folder / _RESULTS}")
+    _tell_best(winner, results, terminal)
+    _say(terminal, asked.command(winner))
+    return winner
 
 
 def _tell_best(winner: Result, results: list[Result], terminal: Console) -> None:

@@ -1,5 +1,7 @@
 """`eyas train`: two paths start a run; the same command again goes on with it."""
 
+import math
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +13,21 @@ from eyas.config import read_toml, to_mapping
 from eyas.data import BatchConfig, colored, summarize
 from eyas.errors import UserError
 from eyas.observe.console import console
+from eyas.observe.metrics import held_out_losses
 from eyas.observe.summary import print_summary
 from eyas.quant import FrozenConfig
 from eyas.run import Prepared, adapter_at, prepare, timed_step
 from eyas.run import train as start
-from eyas.settings import Run, flat, merged, nested, run_from_mapping, run_to_mapping
-from eyas.training.events import Event
+from eyas.settings import (
+    SETTINGS,
+    Run,
+    flat,
+    merged,
+    nested,
+    run_from_mapping,
+    run_to_mapping,
+)
+from eyas.training.events import Finished
 from eyas.training.loop import LoopConfig
 from eyas.training.memory import predict
 from eyas.training.optim import OptimConfig
@@ -31,30 +42,40 @@ from eyas.training.optim import OptimConfig
 )
 @click.option("--dry-run", is_flag=True, help="show what would be done, time one step, and stop")
 @add_options(Run, *METHODS, FrozenConfig, BatchConfig, OptimConfig, LoopConfig)
-def train(what: tuple[str, ...], method: str | None, dry_run: bool, typed: dict[str, Any]) -> None:
+def train(what: tuple[str, ...], method: str | None, dry_run: bool, typed: dict[str, Any]) -> int:
     """Fine-tune MODEL (.pth or .safetensors) on DATA.
 
     DATA is .jsonl, .txt, a folder of .txt files, or a binidx pair. Version and shape are read
     from the model. The same command again resumes the run. Every option can also stand in a
     TOML file (each run writes its own: run.toml); options typed here win.
+
+    Ctrl-C or SIGTERM saves and ends the run, with exit code 130 or 143.
     """
     prepared = prepare(_run(what, method, typed))
     _show(prepared, dry_run)
     if dry_run:
         _estimate(prepared)
-        return
-    last: Event | None = None
-    with console(prepared.steps) as sink:
+        return 0
+    signal = 0
+    with console(prepared.steps, lowest=_lowest_before(prepared)) as sink:
         for event in start(prepared):
             sink(event)
-            last = event
-    _what_next(prepared, last)
+            if isinstance(event, Finished):
+                signal = event.signal
+    if signal:
+        click.echo("The same command goes on from here.")
+        return 128 + signal  # as shells have it
+    click.echo(f"Next: eyas merge {shlex.quote(str(prepared.out))}")
+    return 0
 
 
 def _run(what: tuple[str, ...], method: str | None, typed: dict[str, Any]) -> Run:
     values: dict[str, object] = {}
     if what[0].endswith(".toml"):
-        values = read_toml(Path(what[0]))
+        file = Path(what[0]).expanduser()
+        values = read_toml(file)
+        if file.name == SETTINGS and (file.parent / "checkpoints").is_dir():
+            values["out"] = str(file.parent)  # a run's own, which may have been moved
         what = what[1:]
     named = dict(zip(("model", "data"), what, strict=False))
     if len(what) > len(named):
@@ -63,7 +84,7 @@ def _run(what: tuple[str, ...], method: str | None, typed: dict[str, Any]) -> Ru
         typed = {**typed, "method": method}
     values = merged(values, nested({**_plain(typed), **named}))
     if given := values.get("adapter"):
-        adapter = adapter_at(Path(str(given)))
+        adapter = adapter_at(Path(str(given)).expanduser())
         values = merged(
             {
                 "method": {"name": adapter.method.name, **to_mapping(adapter.method)},
@@ -169,9 +190,9 @@ def _duration(seconds: float) -> str:
     return f"{seconds:.0f} seconds"
 
 
-def _what_next(prepared: Prepared, last: Event | None) -> None:
-    reason = getattr(last, "reason", "")
-    if reason == "interrupted":
-        click.echo("The same command goes on from here.")
-    else:
-        click.echo(f"Next: eyas merge {prepared.out}")
+def _lowest_before(prepared: Prepared) -> float:
+    """The lowest held-out loss of the run so far."""
+    if prepared.checkpoint is None:
+        return math.inf
+    step = prepared.checkpoint.progress.step
+    return min(held_out_losses(prepared.out / "metrics.jsonl", step).values(), default=math.inf)

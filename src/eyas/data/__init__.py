@@ -4,11 +4,11 @@
 """
 
 from eyas.data.batches import Batch, BatchConfig, Cursor, one_pass, steps_per_epoch
-from eyas.data.corpus import Corpus, Summary, load_corpus, select, split_share, summarize
+from eyas.data.corpus import Corpus, Summary, is_tokens, load_corpus, select, split_share, summarize
 from eyas.data.documents import Document, Span, read_documents
 from eyas.data.preview import colored
 from eyas.data.template import Mask, Message
-from eyas.data.tokenizer import Tokenizer, decode, tokenizer_for
+from eyas.data.tokenizer import Tokenizer, decode, tokenizer_for, tokenizer_of_tokens
 
 __all__ = [
     "Batch",
@@ -23,6 +23,7 @@ __all__ = [
     "Tokenizer",
     "colored",
     "decode",
+    "is_tokens",
     "load_corpus",
     "one_pass",
     "read_documents",
@@ -31,4 +32,5 @@ __all__ = [
     "steps_per_epoch",
     "summarize",
     "tokenizer_for",
+    "tokenizer_of_tokens",
 ]

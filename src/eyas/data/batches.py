@@ -20,6 +20,7 @@ from eyas.errors import UserError
 UNTRAINED = -100
 
 _WIDTH_STEP = 16
+_MOST = 2**31 - 1
 
 
 @dataclass(frozen=True)
@@ -28,10 +29,12 @@ class BatchConfig:
     micro_batch: Annotated[int, "rows of one forward pass"] = 1
 
     def __post_init__(self) -> None:
-        if self.ctx < 1:
-            raise ValueError(f"ctx must be at least 1 token, not {self.ctx}")
-        if self.micro_batch < 1:
-            raise ValueError(f"micro_batch must be at least 1 row, not {self.micro_batch}")
+        for name, unit in (("ctx", "token"), ("micro_batch", "row")):
+            value = getattr(self, name)
+            if value < 1:
+                raise ValueError(f"{name} must be at least 1 {unit}, not {value}")
+            if value > _MOST:
+                raise ValueError(f"{name} must be at most {_MOST} {unit}s, not {value}")
 
 
 @dataclass(frozen=True)

@@ -52,12 +52,17 @@ class Summary:
     untrained_pieces: int  # pieces without a trained target, which are left out
 
 
+def is_tokens(path: Path) -> bool:
+    """Whether data at `path` are tokens already, a binidx pair."""
+    return not path.is_dir() and binidx.is_binidx(path)
+
+
 def load_corpus(path: Path, tokenizer: Tokenizer, vocab_size: int, mask: Mask) -> Corpus:
     """Reads text data (see `documents`) or a binidx pair, which is trained whole.
 
     Raises UserError for bad data and for tokens outside the model's vocabulary.
     """
-    if not path.is_dir() and binidx.is_binidx(path):
+    if is_tokens(path):
         return _load_binidx(path, vocab_size, mask)
     return _load_text(path, tokenizer, vocab_size, mask)
 

@@ -1,4 +1,4 @@
-"""Documents from text files: .jsonl, .txt, a folder of .txt.
+"""Documents from text files: .jsonl, .txt, a folder of .txt with all its folders.
 
 A .jsonl line is `{"text": …}`, taken as it is, or `{"messages": [{"role": …, "content": …}, …]}`,
 rendered with the chat template. A .txt file is one document; its line ends become \\n.
@@ -117,8 +117,10 @@ def _folder(folder: Path, mask: Mask) -> Iterator[Document]:
     # Names that begin with a dot are the system's: macOS puts "._a.txt" beside "a.txt".
     paths = sorted(
         path
-        for path in folder.iterdir()
-        if path.suffix.lower() == ".txt" and path.is_file() and not path.name.startswith(".")
+        for path in folder.rglob("*")
+        if path.suffix.lower() == ".txt"
+        and path.is_file()
+        and not any(part.startswith(".") for part in path.relative_to(folder).parts)
     )
     if not paths:
         raise UserError(f"{folder}: holds no .txt files; data is {ACCEPTED}")
@@ -128,6 +130,7 @@ def _folder(folder: Path, mask: Mask) -> Iterator[Document]:
 def _text_files(source: Path, paths: Sequence[Path], mask: Mask) -> Iterator[Document]:
     mistakes = _Mistakes(source, "files")
     for path in paths:
+        place = path.name if path == source else path.relative_to(source).as_posix()
         with _open(path) as file:
             content = file.read()
         try:
@@ -135,10 +138,10 @@ def _text_files(source: Path, paths: Sequence[Path], mask: Mask) -> Iterator[Doc
             text = _decoded(content[mark:], mark).replace("\r\n", "\n")
             _check_text(text, "the file")
         except _RecordError as bad:
-            mistakes.add(f"{path}:{bad.line}", f"{path.name}:{bad.line}", bad)
+            mistakes.add(f"{path}:{bad.line}", f"{place}:{bad.line}", bad)
             continue
         if not mistakes.count:
-            yield Document(_text_spans(text, mask), path.name)
+            yield Document(_text_spans(text, mask), place)
     if mistakes.count:
         raise mistakes.error()
 

@@ -15,7 +15,7 @@ Mask = Literal["auto", "all", "answers"]
 
 NAMES = {"system": "System", "user": "User", "assistant": "Assistant"}
 
-_TURN = re.compile(r"(?:\A|(?<=\n\n))(System|User|Assistant):")
+_TURN = re.compile(r"(?:\A|(?<=\n\n)|(?<=\n\r\n))(System|User|Assistant):")
 
 
 @dataclass(frozen=True)
@@ -37,6 +37,11 @@ class Span:
 def clean(content: str) -> str:
     """A turn's content without blank lines, which would end the turn."""
     return re.sub(r"\n+", "\n", content.replace("\r\n", "\n")).strip()
+
+
+def ask(question: str) -> str:
+    """What a model reads before its answer to a question: the beginning of a conversation."""
+    return f"{NAMES['user']}: {clean(question)}\n\n{NAMES['assistant']}:"
 
 
 def render(messages: Sequence[Message]) -> tuple[Span, ...]:

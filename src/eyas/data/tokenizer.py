@@ -11,6 +11,8 @@ from eyas.errors import UserError
 
 # A vocabulary is padded to a round number of rows; more unused rows than this mean another one.
 _UNUSED_ROWS = 512
+_NEOX_VOCAB_SIZE = 50277
+_NEOX_URL = "https://huggingface.co/EleutherAI/gpt-neox-20b/resolve/main/tokenizer.json"
 _FILES = ("rwkv_vocab*.txt", "tokenizer.json", "20B_tokenizer.json")
 
 
@@ -20,7 +22,7 @@ class Tokenizer(Protocol):
 
     @property
     def name(self) -> str:
-        """`world`, `world-file`, `bytes`, `world-bytes` or `hf`."""
+        """`world`, `world-file`, `bytes`, `world-bytes`, `hf` or `ids`."""
 
     @property
     def vocab_size(self) -> int:
@@ -59,6 +61,22 @@ class WorldBytes:
         return bytes([token - 1]) if 0 < token < 257 else b""
 
 
+class Ids:
+    """No tokenizer, for data that are tokens already: shows their numbers, encodes nothing."""
+
+    name = "ids"
+
+    def __init__(self, vocab_size: int, why: str) -> None:
+        self.vocab_size = vocab_size
+        self._why = why
+
+    def encode(self, text: str) -> list[int]:  # noqa: ARG002
+        raise UserError(self._why)
+
+    def token_bytes(self, token: int) -> bytes:
+        return f"{token} ".encode() if token else b""
+
+
 _NAMED: dict[str, Callable[[], Tokenizer]] = {
     "world": World,
     "bytes": Bytes,
@@ -77,19 +95,35 @@ def tokenizer_for(vocab_size: int, model: Path | None, given: Path | str | None)
 
     `given`, a name or a file, wins. Else the vocabulary file beside the model whose ids fit its
     rows, else the one that goes by the number of rows.
-    Raises UserError where that leaves none, and for files that cannot be read.
+    Raises UserError where that leaves none, and for a given file that cannot be read; one beside
+    the model that cannot be read is told of where nothing else is left.
     """
     if given is not None:
         return _given(given)
-    beside = _files_beside(model)
-    for path in beside:
-        tokenizer = _open(path)
+    misfits = []
+    for path in _files_beside(model):
+        try:
+            tokenizer = _open(path)
+        except UserError as error:
+            misfits.append(str(error))
+            continue
         if 0 <= vocab_size - _used_rows(tokenizer) < _UNUSED_ROWS:
             return tokenizer
+        misfits.append(f"{path.name} beside it does not fit")
     name = _BY_SIZE.get(vocab_size)
     if name is None:
-        raise UserError(_nothing_fits(vocab_size, beside))
+        raise UserError(_nothing_fits(vocab_size, model, misfits))
     return _NAMED[name]()
+
+
+def tokenizer_of_tokens(vocab_size: int, model: Path | None, given: Path | str | None) -> Tokenizer:
+    """As `tokenizer_for`, for data that are tokens already: where none is known, `Ids`."""
+    try:
+        return tokenizer_for(vocab_size, model, given)
+    except UserError as error:
+        if given is not None:
+            raise
+        return Ids(vocab_size, str(error))
 
 
 def _given(given: Path | str) -> Tokenizer:
@@ -118,8 +152,12 @@ def _open(path: Path) -> Tokenizer:
 def _files_beside(model: Path | None) -> list[Path]:
     if model is None:
         return []
-    folder = model if model.is_dir() else model.parent
+    folder = _folder(model)
     return [path for pattern in _FILES for path in sorted(folder.glob(pattern))]
+
+
+def _folder(model: Path) -> Path:
+    return model if model.is_dir() else model.parent
 
 
 def _used_rows(tokenizer: Tokenizer) -> int:
@@ -130,11 +168,17 @@ def _used_rows(tokenizer: Tokenizer) -> int:
     return used
 
 
-def _nothing_fits(vocab_size: int, beside: list[Path]) -> str:
-    known = " (the size of the old 20B vocabulary)" if vocab_size == 50277 else ""
-    files = f"; {', '.join(path.name for path in beside)} beside it does not fit" if beside else ""
+def _nothing_fits(vocab_size: int, model: Path | None, misfits: list[str]) -> str:
+    found = f" ({'; '.join(misfits)})" if misfits else ""
+    if vocab_size == _NEOX_VOCAB_SIZE:
+        place = _folder(model) / "20B_tokenizer.json" if model else "20B_tokenizer.json"
+        return (
+            f"the model's vocabulary has {vocab_size} tokens, the old 20B one, whose tokenizer "
+            f"does not come with eyas{found}; save {_NEOX_URL} as {place}, or give it as "
+            "--tokenizer FILE"
+        )
     return (
-        f"the model's vocabulary has {vocab_size} tokens{known}, and no tokenizer is known for it"
-        f"{files}; give --tokenizer FILE (World vocabulary .txt or tokenizer.json) or "
+        f"the model's vocabulary has {vocab_size} tokens, and no tokenizer is known for it"
+        f"{found}; give --tokenizer FILE (World vocabulary .txt or tokenizer.json) or "
         f"--tokenizer {'|'.join(_NAMED)}"
     )

@@ -9,15 +9,17 @@ import torch
 
 from eyas.adapters import method_named
 from eyas.data import BatchConfig, tokenizer_for
+from eyas.data.template import ask
 from eyas.demo.score import exact_match
 from eyas.demo.tasks import FOLDER, Item, Task
 from eyas.errors import UserError
 from eyas.generation.sampling import GREEDY
 from eyas.generation.stream import generate
 from eyas.models import Model
-from eyas.run import prepare, train
+from eyas.run import prepare, read_run, train
 from eyas.settings import Run
-from eyas.training.events import Event, Step
+from eyas.training.checkpoint import locked
+from eyas.training.events import Event, Finished, Step
 from eyas.training.loop import LoopConfig
 from eyas.training.optim import OptimConfig
 
@@ -42,13 +44,16 @@ class Played:
     answers: list[tuple[Item, str, str]]  # an item, the answer before, the answer after
 
 
-def play(task: Task, method: str, out: Path, shown: int, eat: Callable[[Event], None]) -> Played:
+def play(
+    task: Task, method: str, out: Path, steps: int, shown: int, eat: Callable[[Event], None]
+) -> Played:
     """Fine-tunes the embedded model on a task, in a new run directory `out`.
 
     shown: how many test items are answered before and after. eat: gets every event.
+    Raises KeyboardInterrupt where the training was interrupted.
     """
-    _clear(out)
-    prepared = prepare(demo_run(task, method, out))
+    _clear(out, task)
+    prepared = prepare(demo_run(task, method, out, steps))
     model = prepared.model
     items = task.items(shown)
     before = exact_match(model, task.test)
@@ -58,6 +63,8 @@ def play(task: Task, method: str, out: Path, shown: int, eat: Callable[[Event], 
     every = max(1, prepared.steps // _POINTS)
     for event in train(prepared):
         eat(event)
+        if isinstance(event, Finished) and event.reason == "interrupted":
+            raise KeyboardInterrupt
         if isinstance(event, Step):
             losses.append((event.step, event.loss))
             if event.step % every == 0:
@@ -75,7 +82,7 @@ def play(task: Task, method: str, out: Path, shown: int, eat: Callable[[Event], 
     )
 
 
-def demo_run(task: Task, method: str, out: Path) -> Run:
+def demo_run(task: Task, method: str, out: Path, steps: int) -> Run:
     """The settings of a demo: the same for every method."""
     return Run(
         model=BASE,
@@ -84,7 +91,7 @@ def demo_run(task: Task, method: str, out: Path) -> Run:
         method=method_named(method, {"rank": RANK}, "demo"),
         batch=BatchConfig(ctx=_CONTEXT, micro_batch=32),
         optim=OptimConfig(lr=4e-3, lr_final=2e-4, schedule="cosine", warmup_steps=15),
-        loop=LoopConfig(steps=STEPS[task.name]),
+        loop=LoopConfig(steps=steps),
     )
 
 
@@ -93,18 +100,27 @@ def answer(model: Model, question: str) -> str:
     """The model's likeliest answer to a question."""
     training = model.training
     model.eval()
-    prompt = f"User: {question}\n\nAssistant:"
     tokenizer = tokenizer_for(model.vocab_size, BASE, None)
-    pieces = generate(model, tokenizer, prompt, GREEDY, 100, ("\n\n",), 0)
+    pieces = generate(model, tokenizer, ask(question), GREEDY, 100, ("\n\n",), 0)
     text = "".join(pieces).strip()
     model.train(training)
     return text
 
 
-def _clear(out: Path) -> None:
+def _clear(out: Path, task: Task) -> None:
     """Removes what an earlier demo left in its directory, and nothing else."""
-    if not out.exists():
+    if not out.is_dir():
         return
-    if not (out / "run.toml").exists():
+    names = [path.name for path in out.iterdir()]
+    if "run.toml" in names:
+        ours = read_run(out).data.name == task.train.name
+    else:  # one that ended before it began
+        ours = all(name == ".lock" or name.endswith(".tmp") for name in names)
+    if not ours:
         raise UserError(f"{out}: exists and is no run of the demo; choose another --out")
-    shutil.rmtree(out)
+    with locked(out):  # not while another demo runs there
+        for path in out.iterdir():
+            if path.is_dir():
+                shutil.rmtree(path)
+            elif path.name != ".lock":
+                path.unlink()

@@ -19,6 +19,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+_LARGEST = 1e30  # beyond it float32 knows no difference, or infinity alone
+
 
 @dataclass(frozen=True)
 class Sampling:
@@ -32,12 +34,17 @@ class Sampling:
     penalty_decay: Annotated[float, "what an occurrence still counts one token later"] = 0.996
 
     def __post_init__(self) -> None:
-        if not self.temperature >= 0:
-            raise ValueError(f"temperature = {self.temperature} must be 0 or more")
+        if self.temperature != 0 and not 1 / _LARGEST <= self.temperature <= _LARGEST:
+            raise ValueError(
+                f"temperature = {self.temperature} must be 0 or from {1 / _LARGEST} to {_LARGEST}"
+            )
         if not 0 <= self.top_p <= 1:
             raise ValueError(f"top_p = {self.top_p} must be from 0 to 1")
         if self.top_k < 0:
             raise ValueError(f"top_k = {self.top_k} must be 0 or more")
+        for name in ("presence_penalty", "frequency_penalty"):
+            if not abs(getattr(self, name)) <= _LARGEST:
+                raise ValueError(f"{name} = {getattr(self, name)} must be at most {_LARGEST}")
         if not 0 <= self.penalty_decay <= 1:
             raise ValueError(f"penalty_decay = {self.penalty_decay} must be from 0 to 1")
 

@@ -38,11 +38,14 @@ def generate(
     Ends at token 0, at the first of the texts in `stop` (which is not yielded, wherever tokens
     part it) or after `max_tokens`; a character that is incomplete then is left out. The same
     seed gives the same text. `model(tokens [1, T], state) -> (logits [1, T, V], state)`.
+
+    Raises UserError where the prompt is no text, or none in the model's vocabulary.
     """
     if "" in stop:
         raise UserError("stop: a text that stops the generation is empty; leave it out")
     generator = torch.Generator().manual_seed(seed)
-    tokens = _tokens(model, tokenizer, prompt, sampling, generator)
+    read = _encoded(tokenizer, prompt, model.get_parameter("emb.weight").shape[0])
+    tokens = _tokens(model, tokenizer, read, sampling, generator)
     pieces = map(tokenizer.token_bytes, islice(tokens, max_tokens))
     return until_stop(_characters(pieces), stop)
 
@@ -78,17 +81,34 @@ def _characters(chunks: Iterable[bytes]) -> Iterator[str]:
             yield text
 
 
+def _encoded(tokenizer: Tokenizer, prompt: str, vocab_size: int) -> list[int]:
+    """The tokens of a prompt; token 0 where it is empty."""
+    try:
+        prompt.encode()
+    except UnicodeEncodeError as error:
+        raise UserError(
+            f"the prompt is not UTF-8 at character {error.start + 1}; convert it, for example "
+            "with iconv -f GB18030 -t UTF-8"
+        ) from error
+    tokens = tokenizer.encode(prompt) or [END]
+    if max(tokens) >= vocab_size:
+        raise UserError(
+            f"the tokenizer gives token {max(tokens)}, outside the model's vocabulary of "
+            f"{vocab_size}; give the model's own --tokenizer"
+        )
+    return tokens
+
+
 def _tokens(
     model: nn.Module,
     tokenizer: Tokenizer,
-    prompt: str,
+    tokens: list[int],
     sampling: Sampling,
     generator: torch.Generator,
 ) -> Iterator[int]:
     """Sampled tokens without end, but for token 0."""
     occurrence: dict[int, float] = {}
     state: Any = None
-    tokens = tokenizer.encode(prompt) or [END]
     while True:
         logits, state = _read(model, tokens, state)
         token = sample(logits, sampling, occurrence, generator)

@@ -36,6 +36,7 @@ class Version(Protocol):
 
 VERSIONS: tuple[Version, ...] = (rwkv5, rwkv6, rwkv7)
 
+_ZIP = b"PK\x03\x04"
 _WRAPPERS = ("state_dict", "model", "module", "model_state_dict")
 _ADAPTED = re.compile(r"(^|\.)(lora_A|lora_B|bone|disha)(\.|$)")
 # Arbitrary bytes are instructions to the unpickler, which stumbles over them in many ways.
@@ -52,6 +53,8 @@ _NOT_A_PICKLE = (
     AssertionError,
     struct.error,
 )
+_BLOCK = re.compile(r"blocks\.(\d+)\.")
+_STORED = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 _PREFIX = re.compile(r"^(_forward_module\.|_orig_mod\.|module\.|model\.)+")
 
 
@@ -95,24 +98,38 @@ def create(shape: Shape, seed: int, backend: Backend = chunked) -> Model:
 def read_tensors(path: str | Path) -> dict[str, Tensor]:
     """The tensors of a checkpoint by their official keys, memory-mapped where the file allows."""
     path = Path(path)
-    if path.is_dir():
-        raise UserError(f"{path} is a folder, not a model: name the .pth or .safetensors in it")
-    if not path.exists():
-        raise UserError(f"{path}: no such file; give the path of a base model (.pth, .safetensors)")
-    content = _read_safetensors(path) if path.suffix == ".safetensors" else _read_pickle(path)
+    head = _head(path)
+    safetensors = path.suffix.lower() == ".safetensors"
+    content = _read_safetensors(path, head) if safetensors else _read_pickle(path, head)
     return _unwrap(content, path)
 
 
-def _read_safetensors(path: Path) -> Mapping[str, object]:
+def _head(path: Path) -> bytes:
+    """The file's first bytes. Raises UserError where it cannot be read."""
+    try:
+        with path.open("rb") as file:
+            return file.read(512)
+    except IsADirectoryError as error:
+        raise UserError(
+            f"{path} is a folder, not a model: name the .pth or .safetensors in it"
+        ) from error
+    except FileNotFoundError as error:
+        raise UserError(
+            f"{path}: no such file; give the path of a base model (.pth, .safetensors)"
+        ) from error
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror}); check the path") from error
+
+
+def _read_safetensors(path: Path, head: bytes) -> Mapping[str, object]:
     try:
         return load_file(path)
     except SafetensorError as error:
-        raise UserError(f"{path}: {_damage(path, '.safetensors')} ({error})") from error
+        raise UserError(f"{path}: {_damage(path, head, '.safetensors')} ({error})") from error
 
 
-def _read_pickle(path: Path) -> object:
-    with path.open("rb") as file:
-        zipped = file.read(4) == b"PK\x03\x04"
+def _read_pickle(path: Path, head: bytes) -> object:
+    zipped = head.startswith(_ZIP)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of pickles that turn out to be no checkpoint
@@ -123,20 +140,18 @@ def _read_pickle(path: Path) -> object:
                 f"{path}: this is not a PyTorch checkpoint of weights alone: it asks for Python "
                 "code, which was not run; take a file that holds only tensors"
             ) from error
-        raise UserError(f"{path}: {_damage(path, '.pth')}") from error
+        raise UserError(f"{path}: {_damage(path, head, '.pth')}") from error
 
 
-def _damage(path: Path, kind: str) -> str:
-    """What a file that cannot be read seems to be."""
-    with path.open("rb") as file:
-        head = file.read(512)
+def _damage(path: Path, head: bytes, kind: str) -> str:
+    """What a file with these first bytes, which makes no sense, seems to be."""
     if not head:
         return "the file is empty; download it again"
     if head.lstrip()[:1] == b"<":
         return "this is an HTML page, not a checkpoint; download the file itself, not its page"
     if head.startswith(b"version https://git-lfs"):
         return "this is a Git LFS pointer, not a checkpoint; fetch the file itself (git lfs pull)"
-    if head.startswith(b"PK\x03\x04") or kind == ".safetensors":
+    if head.startswith(_ZIP) or kind == ".safetensors":
         size = path.stat().st_size
         return f"the {kind} file is damaged or cut short ({size:,} bytes); download it again"
     return f"this is not a PyTorch checkpoint; give a {kind} file with a model's weights"
@@ -162,6 +177,7 @@ def shape_of(tensors: Mapping[str, Tensor], path: str | Path) -> Shape:
     if version is None:
         raise UserError(f"{path}: {_what_is_it(sizes)}; give the .pth of an RWKV base model")
     try:
+        _check_numbers(sizes, path)
         return version.shape_of(sizes)
     except (KeyError, IndexError, ValueError) as error:
         raise UserError(
@@ -191,6 +207,17 @@ def _foreign(sizes: Sizes) -> str | None:
     return None
 
 
+def _check_numbers(sizes: Sizes, path: str | Path) -> None:
+    """Raises UserError where the blocks are not numbered from 0 up without a gap."""
+    numbers = {int(match[1]) for match in map(_BLOCK.match, sizes) if match}
+    missing = next(number for number in range(len(numbers) + 1) if number not in numbers)
+    if missing < len(numbers):
+        raise UserError(
+            f"{path}: has block {max(numbers)} and no block {missing}; "
+            "the file is incomplete, download it again"
+        )
+
+
 def _what_is_it(sizes: Sizes) -> str:
     if sizes and all(name.endswith("time_state") for name in sizes):
         return "this is a state file, not a model"
@@ -208,12 +235,16 @@ def check_tensors(model: Model, tensors: Mapping[str, Tensor], path: str | Path)
         for name, shape in expected.items()
         if name in tensors and tuple(tensors[name].shape) != shape
     ]
-    integers = [n for n in expected if n in tensors and not tensors[n].is_floating_point()]
+    mistyped = [
+        f"{name} is {str(tensors[name].dtype).removeprefix('torch.')}"
+        for name in expected
+        if name in tensors and tensors[name].dtype not in _STORED
+    ]
     kinds = {
         "missing": missing,
         "unexpected": unexpected,
         "wrong shape": misshapen,
-        "not floating-point": integers,
+        "not float16, bfloat16, float32 or float64": mistyped,
     }
     if any(kinds.values()):
         what = "; ".join(f"{kind}: {', '.join(names)}" for kind, names in kinds.items() if names)

@@ -1,5 +1,6 @@
 """Progress of a run on the terminal, or as plain lines in a log file."""
 
+import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -17,13 +18,16 @@ _LONGEST = 300.0  # and at most, however many steps are left
 
 
 @contextmanager
-def console(total_steps: int, terminal: Console | None = None) -> Iterator[Sink]:
+def console(
+    total_steps: int, terminal: Console | None = None, lowest: float = math.inf
+) -> Iterator[Sink]:
     """A sink that shows a run of `total_steps`: a moving bar on a terminal, else plain lines.
 
     Held-out losses, checkpoints and the end are lines of their own on both.
+    lowest: held-out loss of the run before it was resumed.
     """
     terminal = terminal or Console()
-    state = _State(total_steps)
+    state = _State(total_steps, lowest=lowest)
 
     def say(text: str) -> None:
         terminal.print(text, markup=False, highlight=False, soft_wrap=True)
@@ -52,7 +56,7 @@ class _State:
     loss: Average = field(default_factory=Average)
     seconds: Average = field(default_factory=Average)
     tokens: Average = field(default_factory=Average)
-    lowest: float = float("inf")
+    lowest: float = math.inf
     elapsed: float = 0.0
     said_at: float = -_LONGEST
     said_step: int = 0

@@ -21,10 +21,12 @@ def open_metrics(path: Path, resume_step: int = 0) -> Iterator[Sink]:
     """A sink that appends each event to `path`, where other programs see it at once.
 
     A run that goes on from `resume_step` first drops, atomically, what an earlier one had
-    written beyond that step, so that each step stands there once; 0 begins the file anew.
+    written beyond that step, and that it was finished, so that each step and the end stand there
+    once; 0 begins the file anew.
     """
     written = read_metrics(path) if resume_step > 0 else []
-    kept = [_text(line) for line in written if line["step"] <= resume_step]
+    past = (line for line in written if line["step"] <= resume_step)
+    kept = [_text(line) for line in past if line["event"] != "finished"]
     write_bytes(path, "".join(kept).encode())
     with open(path, "a", buffering=1, encoding="utf-8", newline="\n") as file:
         yield lambda event: _append(file, event)
@@ -40,6 +42,17 @@ def read_metrics(path: Path) -> list[dict[str, Any]]:
         return []
     lines = path.read_text(encoding="utf-8", errors="replace").split("\n")[:-1]
     return [_parse(line, f"{path}:{number}") for number, line in enumerate(lines, 1)]
+
+
+def held_out_losses(path: Path, last_step: int) -> dict[int, float]:
+    """The held-out loss of each step up to `last_step` that has one; infinity where it was none."""
+    lines = read_metrics(path) if last_step > 0 else []
+    losses = {line["step"]: line["loss"] for line in lines if line["event"] == "validated"}
+    return {
+        step: math.inf if loss is None else loss
+        for step, loss in losses.items()
+        if step <= last_step
+    }
 
 
 def _parse(line: str, place: str) -> dict[str, Any]:

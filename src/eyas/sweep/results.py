@@ -63,10 +63,13 @@ def best(results: Sequence[Result]) -> Result | None:
 def at_edge(result: Result, results: Sequence[Result]) -> Literal["lowest", "highest"] | None:
     """Whether this rate is the end of the rates of its kind, so that a better one may lie beyond.
 
-    A rate beside one that failed is not: beyond it training breaks down.
+    A rate beside one that failed is not: beyond it training breaks down. Nor is any, while some
+    are not done.
     """
-    rates = [other.rate for other in results if other.name == result.name]
-    if len(rates) < 2 or min(rates) < result.rate < max(rates):
+    own = [other for other in results if other.name == result.name]
+    rates = [other.rate for other in own]
+    waiting = any(other.done + other.failed < len(other.outcomes) for other in own)
+    if waiting or len(rates) < 2 or min(rates) < result.rate < max(rates):
         return None
     return "highest" if result.rate == max(rates) else "lowest"
 

@@ -19,8 +19,8 @@ import torch
 from eyas.adapters import AnyMethod
 from eyas.errors import UserError
 from eyas.observe.metrics import read_metrics
-from eyas.run import Prepared, prepare, read_run, train
-from eyas.settings import Run
+from eyas.run import Prepared, prepare, train
+from eyas.settings import SETTINGS, Run, read_run
 from eyas.training.events import Event
 from eyas.training.memory import predict
 
@@ -39,6 +39,9 @@ class SweepConfig:
         "learning rates for every method; default: each method's own, a third and three times it",
     ] = ()
     seeds: Annotated[tuple[int, ...], "a run of each method and learning rate for each"] = (0,)
+    validation_share: Annotated[
+        float, "share of the documents held out, where no --validation is given"
+    ] = 0.1
 
     def __post_init__(self) -> None:
         for name in ("methods", "seeds"):
@@ -46,8 +49,8 @@ class SweepConfig:
                 raise ValueError(f"{name} names none; give at least one")
         if wrong := [rate for rate in self.lr if not (rate > 0 and math.isfinite(rate))]:
             raise ValueError(f"lr = {wrong[0]} must be above 0")
-        if wrong := [seed for seed in self.seeds if seed < 0]:
-            raise ValueError(f"seeds: {wrong[0]} must be at least 0")
+        if wrong := [seed for seed in self.seeds if not 0 <= seed < 2**63]:
+            raise ValueError(f"seeds: {wrong[0]} must be at least 0 and below 2^63")
 
 
 @dataclass(frozen=True)
@@ -113,7 +116,7 @@ def trials(
     del prepared
     for trial in found:
         if trial.out.exists() and not _is_there(trial):
-            prepare(trial.run)  # says what is wrong with that directory
+            prepare(trial.run)  # raises where it cannot become this run
     return found
 
 
@@ -151,8 +154,8 @@ def outcome(trial: Trial) -> Outcome:
         training=sum(losses) / len(losses) if losses else None,
         seconds=sum(step["seconds"] for step in steps),
     )
-    ended = any(line.get("reason") == "steps done" for line in lines)
-    if not (ended and (trial.out / "adapter.safetensors").exists()):
+    ends = [line["step"] for line in lines if line.get("reason") == "steps done"]
+    if trial.steps not in ends or not (trial.out / "adapter.safetensors").exists():
         return came
     if held_out[-1][0] is None:
         return dataclasses.replace(came, state="failed", reason="the held-out loss is not finite")
@@ -165,7 +168,7 @@ def _at(run: Run, rate: float, seed: int, out: Path) -> Run:
 
 
 def _is_there(trial: Trial) -> bool:
-    return (trial.out / "run.toml").exists() and read_run(trial.out) == trial.run
+    return (trial.out / SETTINGS).exists() and read_run(trial.out) == trial.run
 
 
 def _estimated_bytes(prepared: Prepared) -> int:

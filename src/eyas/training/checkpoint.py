@@ -9,6 +9,7 @@ A checkpoint is written beside its place and renamed: it is there whole or not a
 """
 
 import json
+import pickle
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -27,6 +28,7 @@ from eyas.training.loop import Progress
 from eyas.training.optim import Optimizer
 
 _FOLDER = "checkpoints"
+_FILES = ("run.toml", "metrics.jsonl", "adapter.safetensors")
 
 
 @dataclass(frozen=True)
@@ -35,10 +37,13 @@ class Checkpoint:
 
     path: Path
     progress: Progress
-    data: str  # fingerprint of the data
+    data: str  # fingerprint of the data, trained and held out
 
     def adapter(self) -> Adapter:
-        return load_adapter(self.path / "adapter.safetensors")
+        try:
+            return load_adapter(self.path / "adapter.safetensors")
+        except UserError as error:
+            raise UserError(f"{error}; {_or_the_one_before(self.path)}") from error
 
     def restore(self, optimizer: Optimizer) -> None:
         """Puts back the optimizer's and the random generators' states."""
@@ -50,9 +55,13 @@ class Checkpoint:
     def restore_optimizer(self, optimizer: Optimizer) -> dict[str, Any]:
         """Puts back the optimizer's state alone; all that was saved with it."""
         path = self.path / "optimizer.pt"
-        state: dict[str, Any] = torch.load(path, weights_only=True, map_location="cpu")
         try:
-            optimizer.load_state_dict(state["optimizer"])
+            state: dict[str, Any] = torch.load(path, weights_only=True, map_location="cpu")
+            states = state["optimizer"]
+        except (OSError, EOFError, RuntimeError, LookupError, pickle.UnpicklingError) as error:
+            raise _damaged(path, error) from error
+        try:
+            optimizer.load_state_dict(states)
         except ValueError as error:
             raise UserError(
                 f"{path}: the optimizer of a run that trained other tensors ({error}); "
@@ -63,7 +72,10 @@ class Checkpoint:
 
 @contextmanager
 def locked(run: Path) -> Iterator[None]:
-    """Keeps every other process from training in this directory; ends with the process."""
+    """Keeps every other process from training in this directory; ends with the process.
+
+    What a killed one left half written there is removed.
+    """
     try:
         run.mkdir(parents=True, exist_ok=True)
     except (FileExistsError, NotADirectoryError) as error:
@@ -79,6 +91,8 @@ def locked(run: Path) -> Iterator[None]:
             "another --out"
         ) from error
     try:
+        for name in _FILES:  # not all: a merge may be writing its file there
+            remove_temporaries(run, name)
         yield
     finally:
         lock.release()
@@ -110,13 +124,27 @@ def read_checkpoint(path: Path) -> Checkpoint:
     progress = path / "progress.json"
     if not progress.exists():
         raise UserError(f"{path}: neither a run nor a checkpoint (it has no {progress.name})")
-    values = json.loads(progress.read_text())
-    cursor = Cursor(values["epoch"], values["position"])
-    return Checkpoint(path, Progress(values["step"], cursor), values["data"])
+    try:
+        values = json.loads(progress.read_text())
+        step, epoch, position = (int(values[name]) for name in ("step", "epoch", "position"))
+        return Checkpoint(path, Progress(step, Cursor(epoch, position)), str(values["data"]))
+    except (OSError, ValueError, LookupError, TypeError) as error:
+        raise _damaged(progress, error) from error
+
+
+def _damaged(path: Path, error: Exception) -> UserError:
+    """The error for a file of a checkpoint that cannot be read."""
+    what = (str(error).splitlines() or [type(error).__name__])[0]
+    return UserError(f"{path}: damaged or cut short ({what}); {_or_the_one_before(path.parent)}")
+
+
+def _or_the_one_before(checkpoint: Path) -> str:
+    return f"remove the folder {checkpoint} to go on from the checkpoint before it, if there is one"
 
 
 def _checkpoints(run: Path) -> list[Path]:
-    return sorted(path for path in (run / _FOLDER).glob("*") if path.name.isdigit())
+    found = (path for path in (run / _FOLDER).glob("*") if path.name.isdecimal())
+    return sorted(found, key=lambda path: int(path.name))
 
 
 def _write(

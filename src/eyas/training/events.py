@@ -51,6 +51,8 @@ class Finished:
     step: int
     reason: str
     """`steps done` or `interrupted`."""
+    signal: int = 0
+    """Number of the signal that asked for the end, if one did."""
 
 
 Event = Step | Validated | Saved | Finished

@@ -16,15 +16,17 @@ from pathlib import Path
 from typing import Annotated
 
 import torch
-from torch import Tensor
 
 from eyas.data import Batch, Cursor
-from eyas.errors import UserError
-from eyas.models import Linear, Model
+from eyas.models import Model
 from eyas.training.events import Event, Finished, Saved, Step, Validated
-from eyas.training.loss import IGNORED, cross_entropy
+from eyas.training.finite import check_weights, stopped_at
+from eyas.training.loss import IGNORED, batch_loss
 from eyas.training.machine import peak_bytes, return_freed_memory
 from eyas.training.optim import Optimizer, learning_rate
+
+_MOST_STEPS = 2**63 - 1  # TOML's largest number
+_MOST_EPOCHS = 1e6
 
 
 @dataclass(frozen=True)
@@ -32,7 +34,9 @@ class LoopConfig:
     """How long, in what portions, and what happens on the way."""
 
     steps: Annotated[int | None, "optimizer steps of the run; default: by epochs"] = None
-    epochs: Annotated[float, "passes over the data, where steps are not given"] = 1.0
+    epochs: Annotated[
+        float | None, "passes over the data, where steps are not given; default: 1"
+    ] = None
     accumulate: Annotated[int, "micro-batches of one optimizer step"] = 1
     recompute: Annotated[
         bool, "keep only each block's input for the backward: less memory, more time"
@@ -43,11 +47,15 @@ class LoopConfig:
     keep: Annotated[int, "checkpoints that are kept, the newest ones"] = 2
 
     def __post_init__(self) -> None:
-        for name in ("steps", "epochs", "accumulate", "save_every", "validate_every", "keep"):
+        for name in ("steps", "accumulate", "save_every", "validate_every", "keep"):
             value = getattr(self, name)
-            if value is not None and not (value > 0 and math.isfinite(value)):
-                raise ValueError(f"{name} = {value} must be above 0")
-        if not (self.logit_l2 >= 0 and math.isfinite(self.logit_l2)):
+            if value is not None and not 0 < value <= _MOST_STEPS:
+                raise ValueError(f"{name} = {value} must be above 0 and below 2^63")
+        if self.epochs is not None and not 0 < self.epochs <= _MOST_EPOCHS:
+            raise ValueError(f"epochs = {self.epochs} must be above 0 and at most a million")
+        if self.steps is not None and self.epochs is not None:
+            raise ValueError("steps and epochs exclude one another; give one")
+        if not 0 <= self.logit_l2 < math.inf:
             raise ValueError(f"logit_l2 = {self.logit_l2} must be a number of at least 0")
 
 
@@ -67,36 +75,50 @@ def train(
     progress: Progress,
     save: Callable[[Progress], Path],
     held_out: Callable[[], Iterable[Batch]] | None = None,
-    stop: Callable[[], bool] = lambda: False,
+    stop: Callable[[], int] = lambda: 0,
+    owed: bool = False,
 ) -> Iterator[Event]:
     """Trains from `progress` to `config.steps`, whose intervals are all given.
 
     data: batches from `progress.cursor` on. save: writes a checkpoint and says where.
-    stop: asked after each step; once it says yes, the run is saved and ends.
+    stop: asked after each step; once it gives the number of a signal, the run is saved and ends.
+    owed: the part of the run before ended so, with the held-out loss of its last step to come.
 
     Raises:
-        UserError: loss or gradient are not finite; the parameters are as before that step.
+        UserError: loss or gradient are not finite, or would not be after a step that is to be
+            saved; what is saved already stays.
     """
     assert config.steps
     assert config.save_every
-    assert config.validate_every
+    saved = progress.step
     model.train()
+    if owed and held_out and validation_due(progress.step, config):
+        yield validate(model, held_out(), progress.step)
     for work, cursor in _grouped(data, config.accumulate):
         if progress.step >= config.steps:
             break
-        event = _step(model, optimizer, work, config, progress.step)
+        event = _step(model, optimizer, work, config, progress.step, saved)
         progress = Progress(event.step, cursor)
         yield event
         stopping = stop()
         last = event.step == config.steps
-        if held_out and (last or event.step % config.validate_every == 0) and not stopping:
+        validating = held_out is not None and validation_due(event.step, config)
+        if held_out and validating and not stopping:
             yield validate(model, held_out(), event.step)
         if last or stopping or event.step % config.save_every == 0:
+            check_weights(model, work[-1], event.step, saved)
             yield Saved(event.step, save(progress))
-        if stopping and not last:
-            yield Finished(event.step, "interrupted")
+            saved = event.step
+        if stopping and (validating or not last):
+            yield Finished(event.step, "interrupted", stopping)
             return
     yield Finished(progress.step, "steps done")
+
+
+def validation_due(step: int, config: LoopConfig) -> bool:
+    """Whether the held-out loss is evaluated after this step."""
+    assert config.validate_every
+    return step > 0 and (step == config.steps or step % config.validate_every == 0)
 
 
 @torch.no_grad()
@@ -105,30 +127,38 @@ def validate(model: Model, batches: Iterable[Batch], step: int) -> Validated:
     model.eval()
     total, count = 0.0, 0
     for batch in batches:
-        hidden, _ = model.hidden(batch.tokens)
-        total += cross_entropy(hidden, _head(model), batch.targets).item()
+        total += batch_loss(model, batch).item()
         count += _trained(batch)
     model.train()
     return Validated(step, total / max(count, 1), count)
 
 
 def _step(
-    model: Model, optimizer: Optimizer, work: list[Batch], config: LoopConfig, step: int
+    model: Model,
+    optimizer: Optimizer,
+    work: list[Batch],
+    config: LoopConfig,
+    step: int,
+    saved: int,
 ) -> Step:
+    """The step behind `step`. saved: that of the newest checkpoint, for the error."""
     started = time.perf_counter()
     trained = sum(map(_trained, work))
     total = 0.0
     for batch in work:
-        hidden, _ = model.hidden(batch.tokens, recompute_activations=config.recompute)
-        return_freed_memory()
-        loss = cross_entropy(hidden, _head(model), batch.targets, config.logit_l2)
+        loss = batch_loss(model, batch, config.logit_l2, config.recompute)
+        value = loss.item()
+        if not math.isfinite(value):
+            what = f"the loss is {value}"
+            raise stopped_at(step + 1, what, model, [batch], config.logit_l2, saved)
         (loss / trained).backward()
-        total += loss.item()
-        del hidden, loss
+        total += value
+        del loss
         return_freed_memory()
     norm = optimizer.gradient_norm()
-    if not (math.isfinite(total) and math.isfinite(norm)):
-        raise UserError(_not_finite(total, norm, step + 1, work))
+    if not math.isfinite(norm):
+        what = f"the gradient's norm is {norm}"
+        raise stopped_at(step + 1, what, model, work, config.logit_l2, saved)
     assert config.steps is not None
     rate = learning_rate(step, config.steps, optimizer.config)
     optimizer.step(rate)
@@ -142,12 +172,6 @@ def _step(
         seconds=time.perf_counter() - started,
         peak_bytes=peak_bytes(model.emb.weight.device),
     )
-
-
-def _head(model: Model) -> Tensor:
-    """The head's weight: the parameter, or what a quantized head stands for."""
-    head = model.head
-    return head.weight if isinstance(head, Linear) else head.dense_weight()
 
 
 def _grouped(
@@ -164,13 +188,3 @@ def _grouped(
 
 def _trained(batch: Batch) -> int:
     return int((batch.targets != IGNORED).sum())
-
-
-def _not_finite(loss: float, norm: float, step: int, work: list[Batch]) -> str:
-    what = f"the loss is {loss}" if not math.isfinite(loss) else f"the gradient's norm is {norm}"
-    places = [place for batch in work for place in batch.places]
-    shown = ", ".join(places[:3]) + (f" and {len(places) - 3} more" if len(places) > 3 else "")
-    return (
-        f"{what} at step {step} ({shown}); the last checkpoint is kept: "
-        "try a lower --lr, or look at these documents"
-    )

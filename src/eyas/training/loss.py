@@ -17,8 +17,26 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torch.autograd.function import FunctionCtx
 
+from eyas.data import Batch
+from eyas.models import Linear, Model
+from eyas.training.machine import return_freed_memory
+
 IGNORED = -100
 _BLOCK_BYTES = 64 * 2**20
+
+
+def batch_loss(
+    model: Model, batch: Batch, logit_l2: float = 0.0, recompute: bool = False
+) -> Float[Tensor, ""]:
+    """The model's loss on a batch, summed over the trained positions.
+
+    recompute: keep only each block's input for the backward.
+    """
+    hidden, _ = model.hidden(batch.tokens, recompute_activations=recompute)
+    return_freed_memory()
+    head = model.head  # the parameter, or what a quantized head stands for
+    weight = head.weight if isinstance(head, Linear) else head.dense_weight()
+    return cross_entropy(hidden, weight, batch.targets, logit_l2)
 
 
 def cross_entropy(

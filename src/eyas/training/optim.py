@@ -35,12 +35,24 @@ class OptimConfig:
     clip: Annotated[float, "largest 2-norm of the gradient; 0: any"] = 1.0
 
     def __post_init__(self) -> None:
-        for name in ("lr", "lr_final", "warmup_steps", "weight_decay", "clip", "muon_lr"):
+        for name in ("lr", "lr_final", "weight_decay", "clip", "muon_lr"):
             value = getattr(self, name)
-            if value is not None and not (value >= 0 and math.isfinite(value)):
+            if value is not None and not 0 <= value < math.inf:
                 raise ValueError(f"{name} = {value} must be a number of at least 0")
+        if not 0 <= self.warmup_steps < 2**63:
+            raise ValueError(f"warmup_steps = {self.warmup_steps} must be 0 up to 2^63")
+        for name in ("beta1", "beta2"):
+            if not 0 <= getattr(self, name) < 1:
+                raise ValueError(f"{name} = {getattr(self, name)} must be at least 0 and below 1")
+        if not 0 < self.epsilon < math.inf:
+            raise ValueError(f"epsilon = {self.epsilon} must be a number above 0")
         if not 0 < self.decay_share <= 1:
             raise ValueError(f"decay_share = {self.decay_share} must be above 0 and at most 1")
+        if self.lr_final is not None and self.schedule == "constant":
+            raise ValueError(
+                "lr_final is never reached with the constant schedule; add a --schedule that "
+                "falls (linear, cosine, exponential, wsd), or leave it out"
+            )
 
 
 def learning_rate(step: int, steps: int, config: OptimConfig) -> float:
@@ -82,9 +94,10 @@ class Optimizer:
         taken = {id(p) for p in by_muon}
         groups = _groups([(n, p) for n, p in trained if id(p) not in taken], config)
         betas = (config.beta1, config.beta2)
-        self.optimizers: list[torch.optim.Optimizer] = [
-            torch.optim.AdamW(groups, lr=0.0, betas=betas, eps=config.epsilon, fused=True)
-        ]
+        self.optimizers: list[torch.optim.Optimizer] = []
+        if groups:
+            adamw = torch.optim.AdamW(groups, lr=0.0, betas=betas, eps=config.epsilon, fused=True)
+            self.optimizers.append(adamw)
         if by_muon:
             muon = torch.optim.Muon(by_muon, lr=0.0, weight_decay=0.0)
             muon.param_groups[0]["scale"] = config.muon_lr / (config.lr or 1.0)
