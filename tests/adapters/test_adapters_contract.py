@@ -134,7 +134,14 @@ def test_parts_are_those_of_the_tutorial():
 
 @pytest.mark.parametrize(
     ("targets", "count"),
-    [(("key",), 4), (("att.key",), 2), (("ffn",), 4), (("blocks.1.*",), 6), (("att", "key"), 10), (("att,key",), 10)],
+    [
+        (("key",), 4),
+        (("att.key",), 2),
+        (("ffn",), 4),
+        (("blocks.1.*",), 6),
+        (("att", "key"), 10),
+        (("att,key",), 10),
+    ],
 )
 def test_targets_choose_the_linears(targets, count, tmp_path):
     model = load(write_model(tmp_path / "m.pth", "x070"))

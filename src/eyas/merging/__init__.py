@@ -15,7 +15,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from eyas.adapters import Adapter, AdaptedLinear, adapted_layers, adapter_tensors, restore_adapter
+from eyas.adapters import AdaptedLinear, Adapter, adapted_layers, adapter_tensors, restore_adapter
 from eyas.errors import UserError
 from eyas.export.pth import Entry, write_pth
 from eyas.files import remove_temporaries
