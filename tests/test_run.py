@@ -91,6 +91,17 @@ def test_every_method_over_every_base_goes_on_bit_for_bit(method, quant, tmp_pat
     assert merged.proof.relative_difference <= merged.proof.allowed
 
 
+def test_narrow_storage_leaves_what_trains_as_it_was(tmp_path):
+    """Over a float32 base, an untrained merge is the base, whatever the rest is stored in."""
+    run = a_run(tmp_path, "out", optim=OptimConfig(lr=0.0), steps=2)
+    run = dataclasses.replace(run, frozen=FrozenConfig(storage="bf16"), train_parts=("ln", "head"))
+    assert {p.dtype for p in prepare(run).model.parameters()} == {torch.float32, torch.bfloat16}
+    list(train(run))
+    merged = torch.load(merge_run(run.out).path)
+    base = torch.load(run.model)
+    assert all(torch.equal(merged[name], base[name]) for name in base)
+
+
 def test_a_new_run_goes_on_from_an_adapter(tmp_path):
     first = a_run(tmp_path, "first", steps=6)
     list(train(first))

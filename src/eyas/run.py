@@ -118,7 +118,6 @@ def prepare(run: Run) -> Prepared:
         restore_adapter(model, adapter, device)
         free_parts(model, run.train_parts)
     else:
-        cast_frozen(model, run.frozen)
         attach(
             model,
             run.method,
@@ -128,6 +127,7 @@ def prepare(run: Run) -> Prepared:
             seed=run.seed,
             device=device,
         )
+    cast_frozen(model, run.frozen)
     place(model, run.frozen, device)
     return Prepared(
         run,

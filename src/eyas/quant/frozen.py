@@ -72,10 +72,20 @@ def quantize_frozen(model: Model, config: FrozenConfig, device: torch.device | N
                 f"--quant {config.quant}: every linear is trained, so none is left to quantize; "
                 "leave --quant out, or train an adapter"
             )
+        _leave_the_file(model)
     if config.quant_head:
         if model.head.weight.requires_grad:
             raise UserError("--quant-head: the head is trained; leave it out of --train-parts")
         _replace(model, "head", model.head, Int8(), device)
+
+
+def _leave_the_file(model: Model) -> None:
+    """Copies what is left of the memory-mapped file, so that its dense weights are let go."""
+    for module in model.modules():
+        for name, parameter in list(module.named_parameters(recurse=False)):
+            if not parameter.requires_grad and not isinstance(module, QuantizedLinear):
+                kept = nn.Parameter(parameter.detach().clone(), requires_grad=False)
+                setattr(module, name, kept)
 
 
 def _frozen_linears(model: Model) -> list[tuple[str, Linear]]:
