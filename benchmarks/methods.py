@@ -18,7 +18,6 @@ import signal
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Literal
@@ -114,16 +113,15 @@ def settings(contender: Contender, options: Options) -> Run:
     )
 
 
-def compare(contender: Contender, options: Options) -> Compared:
-    """Finds the best learning rate with the first seed and trains it with the others."""
+def best_rate(contender: Contender, options: Options) -> tuple[list[Outcome], Result | None]:
+    """All runs: the rates with the first seed, the best of them with the others; and that one."""
     run, first, others = settings(contender, options), options.seeds[:1], options.seeds[1:]
 
     def made(rates: Sequence[float], seeds: Sequence[int]) -> list[Outcome]:
         found = trials(contender.name, run, rates, seeds, options.runs) if seeds else []
         return [make(trial) for trial in found]
 
-    rates = [rounded(contender.rate * factor) for factor in (1 / FACTOR, 1, FACTOR)]
-    outcomes = made(rates, first)
+    outcomes = made([rounded(contender.rate * f) for f in (1 / FACTOR, 1, FACTOR)], first)
     for _ in range(BEYOND):
         winner = best(ranked(outcomes))
         edge = winner and at_edge(winner, ranked(outcomes))
@@ -133,18 +131,26 @@ def compare(contender: Contender, options: Options) -> Compared:
         outcomes += made([rounded(winner.rate * factor)], first)
     winner = best(ranked(outcomes))
     if not winner:
-        return Compared(contender, outcomes, None, None)
-    model, _, _ = open_model(winner.outcomes[0].trial.out)
+        return outcomes, None
     outcomes += made([winner.rate], others)
-    chosen = next(result for result in ranked(outcomes) if result.rate == winner.rate)
+    return outcomes, next(r for r in ranked(outcomes) if r.rate == winner.rate)
+
+
+def compare(contender: Contender, options: Options) -> Compared:
+    outcomes, chosen = best_rate(contender, options)
+    if not chosen:
+        return Compared(contender, outcomes, None, None)
+    model, _, _ = open_model(chosen.outcomes[0].trial.out)
     return Compared(contender, outcomes, chosen, exact_match(model, TASK.test))
 
 
 def make(trial: Trial) -> Outcome:
     """The run, made if it is not there; ends the process where it was stopped."""
-    *_, came = attempt(trial)
+    *events, came = attempt(trial)
     assert isinstance(came, Outcome)
-    print(f"{trial.out.name}: {came.state}, held-out loss {came.held_out}", flush=True)
+    if events:
+        loss = "-" if came.held_out is None else f"{came.held_out:.4f}"
+        print(f"{trial.out.name}: {came.state} {came.reason}  held-out loss {loss}", flush=True)
     if came.state == "cut off":
         sys.exit("stopped; the same command goes on from here")
     return came
@@ -183,6 +189,29 @@ def json_row(compared: Compared) -> Row:
     }
 
 
+def make_all(contenders: list[Contender], options: Options, count: int) -> None:
+    """Makes all runs in so many processes; they leave run directories and nothing else."""
+    context = get_context("spawn")
+    shares = (contenders[i::count] for i in range(count))
+    workers = [context.Process(target=make_share, args=(share, options)) for share in shares]
+    for worker in workers:
+        worker.start()
+    try:
+        for worker in workers:
+            worker.join()
+    finally:
+        for worker in workers:
+            worker.kill()  # where we are stopped; a run goes on from its last checkpoint
+    if any(worker.exitcode for worker in workers):
+        sys.exit("a process ended before its time; the same command goes on")
+
+
+def make_share(contenders: list[Contender], options: Options) -> None:
+    torch.set_num_threads(1)
+    for contender in contenders:
+        best_rate(contender, options)
+
+
 def mean_loss(compared: Compared) -> float:
     spread = compared.chosen.held_out if compared.chosen else None
     return spread.mean if spread else float("inf")
@@ -215,12 +244,12 @@ def main() -> None:
     parser.add_argument("--processes", type=int, default=2)
     parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results/methods.json")
     given = parser.parse_args()
+    torch.set_num_threads(1)
     options = Options(given.runs, given.steps, given.rows, tuple(given.seeds))
     chosen = [c for c in CONTENDERS if not given.only or c.name in given.only]
     signal.signal(signal.SIGTERM, lambda *_: sys.exit("stopped; the same command goes on"))
-    with get_context("spawn").Pool(given.processes, torch.set_num_threads, (1,)) as pool:
-        # Leaving the block early sends SIGTERM, at which the runs save and stop.
-        compared = list(pool.imap(partial(compare, options=options), chosen))
+    make_all(chosen, options, given.processes)
+    compared = [compare(contender, options) for contender in chosen]  # reads what is there
     report(compared, options, given.out)
 
 

@@ -30,6 +30,7 @@ from eyas.sweep import (
     ranked,
     trials,
 )
+from eyas.training.checkpoint import locked
 from eyas.training.events import Step, Validated
 from eyas.training.loop import LoopConfig
 
@@ -113,6 +114,12 @@ def test_a_loss_that_is_not_finite_is_a_failure(run: Run, tmp_path: Path) -> Non
     path.write_text("".join(json.dumps(line) + "\n" for line in lines))
     came = made(blind)
     assert (came.state, came.reason) == ("failed", "the held-out loss is not finite")
+
+
+def test_a_run_in_the_hands_of_another_process_has_not_failed(run: Run, tmp_path: Path) -> None:
+    (trial,) = trials("pissa", run, [1e-3], [0], tmp_path)
+    with locked(trial.out), pytest.raises(UserError, match="another process"):
+        made(trial)
 
 
 def test_seeds_and_rates_are_the_only_difference(run: Run, tmp_path: Path) -> None:

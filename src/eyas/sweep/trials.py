@@ -21,6 +21,7 @@ from eyas.errors import UserError
 from eyas.observe.metrics import read_metrics
 from eyas.run import Prepared, prepare, train
 from eyas.settings import SETTINGS, Run, read_run
+from eyas.training.checkpoint import locked
 from eyas.training.events import Event
 from eyas.training.memory import predict
 
@@ -129,6 +130,8 @@ def attempt(trial: Trial) -> Iterator[Event | Outcome]:
     reason = ""
     if outcome(trial).state not in ("done", "failed"):
         prepared = prepare(trial.run)
+        with locked(trial.out):
+            pass  # a run that another process has in hand has not failed
         try:
             yield from train(prepared)
         except (UserError, torch.OutOfMemoryError) as error:
