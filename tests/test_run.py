@@ -15,7 +15,7 @@ from runs import METHOD, OPTIM, a_run, data_file
 from tolerance import assert_close
 from weights import write_model
 
-from eyas.adapters import Full, LoRA
+from eyas.adapters import Full, LoRA, PiSSA, State
 from eyas.data import BatchConfig
 from eyas.errors import UserError
 from eyas.observe.metrics import read_metrics
@@ -122,6 +122,17 @@ def test_a_new_run_goes_on_from_an_adapter(tmp_path):
     assert all(value == 8 for value in steps.values())
 
 
+@pytest.mark.parametrize("method", [Full(), State(), PiSSA(rank=4)], ids=name_of)
+def test_a_base_with_nan_is_refused_before_anything_is_written(method, tmp_path):
+    run = a_run(tmp_path, "out", method)
+    weights = torch.load(run.model)
+    weights["blocks.1.ln1.weight"][3] = torch.nan
+    torch.save(weights, run.model)
+    with pytest.raises(UserError, match=r"m\.pth: blocks\.1\.ln1\.weight holds NaN"):
+        list(train(run))
+    assert not run.out.exists()
+
+
 def test_an_adapter_of_another_kind_is_refused(tmp_path):
     first = a_run(tmp_path, "first", steps=1)
     list(train(first))
@@ -130,6 +141,7 @@ def test_an_adapter_of_another_kind_is_refused(tmp_path):
         ({"frozen": FrozenConfig(quant="nf4")}, "its frozen base is"),
         ({"model": write_model(tmp_path / "other.pth", seed=5)}, "another base model"),
         ({"adapter": tmp_path / "none"}, "no such file"),
+        ({"targets": ("key",)}, "leave --targets out"),
         (
             {"adapter": first.out / "adapter.safetensors", "keep_optimizer": True},
             "no optimizer beside it",
@@ -291,7 +303,8 @@ def test_killed_and_started_again_is_the_same_run(tmp_path):
 
 def test_sigterm_saves_and_says_how_to_go_on(tmp_path):
     command = _command(tmp_path, "out")
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    one_thread = os.environ | {"OMP_NUM_THREADS": "1"}
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=one_thread)
     _until_checkpoint(process, tmp_path / "out", 5)
     process.send_signal(signal.SIGTERM)
     said, _ = process.communicate(timeout=30)

@@ -30,11 +30,13 @@ from eyas.data import (
     Batch,
     Corpus,
     Tokenizer,
+    is_tokens,
     load_corpus,
     one_pass,
     split_share,
     steps_per_epoch,
     tokenizer_for,
+    tokenizer_of_tokens,
 )
 from eyas.data.batches import batches
 from eyas.errors import UserError
@@ -60,7 +62,7 @@ from eyas.training.loop import train as loop
 from eyas.training.optim import Optimizer
 
 _TYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
-_TOKENIZERS_OF_FILES = ("world-file", "hf")  # of which the name does not say which one
+_TOKENIZERS_OF_FILES = ("world-file", "hf", "ids")  # of which the name does not say which one
 
 
 @dataclass(frozen=True)
@@ -95,10 +97,12 @@ def prepare(run: Run) -> Prepared:
     torch.manual_seed(run.seed)
     precision = _precision(run, device)
     model = load(run.model, dtype=_TYPES[precision])
+    _check_finite(model, run.model)
     base = fingerprint(model.state_dict())
     base_parameters = sum(p.numel() for p in model.parameters())
     named = run.tokenizer and os.path.expanduser(run.tokenizer)
-    tokenizer = tokenizer_for(model.vocab_size, run.model, named)
+    known = tokenizer_of_tokens if is_tokens(run.data) else tokenizer_for
+    tokenizer = known(model.vocab_size, run.model, named)
     corpus = load_corpus(run.data, tokenizer, model.vocab_size, run.mask)
     held_out = None
     if run.validation:
@@ -279,6 +283,13 @@ def open_model(path: Path, base: Path | None = None) -> tuple[Model, Path, str |
     return load_adapted(base, adapter_at(path)), base, run.tokenizer
 
 
+def _check_finite(model: Model, path: Path) -> None:
+    """Raises UserError that names the first tensor of the base with NaN or inf in it."""
+    for name, parameter in model.named_parameters():
+        if not torch.isfinite(parameter).all():
+            raise UserError(f"{path}: {name} holds NaN or inf; take another copy of the model")
+
+
 def _starting_adapter(run: Run, base: str) -> Adapter:
     """The adapter that a new run goes on from. Raises UserError where it is another kind."""
     assert run.adapter
@@ -288,6 +299,8 @@ def _starting_adapter(run: Run, base: str) -> Adapter:
             f"{run.adapter}: trained over another base model ({adapter.shape}); "
             "give that one as the model"
         )
+    if run.targets:
+        raise UserError(f"{run.adapter}: has layers of its own; leave --targets out")
     for what, theirs, ours in (
         ("method", adapter.method, run.method),
         ("frozen base", adapter.frozen, run.frozen),

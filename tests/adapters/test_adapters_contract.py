@@ -3,6 +3,8 @@
 import pytest
 import torch
 from methods import LAYERED, SMALL, TOKENS, attached, combined, dense_start, disturb, ids, name_of
+from safetensors import safe_open
+from safetensors.torch import save_file
 from tolerance import assert_close
 from weights import SHAPES, write_model
 
@@ -224,3 +226,26 @@ def test_lora_starts_as_published():
     assert 0.095 < tensors["lora_A"].abs().max() <= 0.1
     assert LoRA(rank=16, alpha=32.0).scale == 2.0
     assert LoRA(rank=16, alpha=32.0, rslora=True).scale == 8.0
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda t, _: t.pop("blocks.0.att.key.lora_A"), r"blocks\.0\.att\.key do not fit"),
+        (lambda t, _: t.update({"blocks.0.att.key.lora_A": torch.ones(4, 60)}), "do not fit"),
+        (lambda t, _: t["blocks.1.ffn.key.lora_B"].fill_(torch.nan), r"lora_B holds NaN or inf"),
+        (lambda _, m: m.pop("codes"), "description is damaged"),
+        (lambda _, m: m.update(settings="{"), "description is damaged"),
+        (lambda _, m: m.update(step="x"), "description is damaged"),
+    ],
+)
+def test_damaged_adapter_files_are_named(change, words, tmp_path):
+    base, path = write_model(tmp_path / "m.pth"), tmp_path / "a.safetensors"
+    model = attached(base, LoRA(rank=4))
+    save_adapter(describe(model, LoRA(rank=4), "base", 0, 1), path)
+    with safe_open(path, "pt") as file:
+        metadata, tensors = file.metadata(), {k: file.get_tensor(k) for k in file.keys()}  # noqa: SIM118
+    change(tensors, metadata)
+    save_file(tensors, path, metadata)
+    with pytest.raises(UserError, match=words):
+        restore_adapter(load(base), load_adapter(path))

@@ -11,18 +11,12 @@ from pathlib import Path
 
 import pytest
 
-from eyas.cli import group, sweep
-from eyas.cli.options import Verb
+from eyas.cli import sweep
 from eyas.observe.metrics import read_metrics
 from eyas.settings import read_run
 from eyas.training.checkpoint import locked
 
 QUICK = ("--rank", "2", "--ctx", "32", "--micro-batch", "4", "--steps", "2", "--out", "s")
-
-
-@pytest.fixture(autouse=True)
-def verb(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(group.verbs, "sweep", Verb("eyas.cli.sweep:sweep", ""))
 
 
 def results() -> dict[str, object]:

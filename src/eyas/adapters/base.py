@@ -163,8 +163,16 @@ def restore(
     rest = {name: tensor for name, tensor in tensors.items() if name not in own}
     if isinstance(method, LayerMethod):
         known, quantizer = dict(_linears(model)), frozen.quantizer(device)
+        home = model.ln_out.weight.device
         for path, layer_tensors in _by_layer(model, known, rest).items():
-            layer = _layer(method, known[path], layer_tensors, quantizer, device)
+            try:
+                layer = _layer(method, known[path], layer_tensors, quantizer, device)
+                layer.change(torch.zeros(1, known[path].in_features, device=home))
+            except (KeyError, RuntimeError) as error:
+                raise UserError(
+                    f"the adapter's tensors of {path} do not fit ({error}): the file is damaged, "
+                    "or was made with other settings or for another model"
+                ) from error
             _replace(model, path, layer)
     else:
         method.restore(model, rest)

@@ -109,13 +109,20 @@ def load_adapter(path: Path) -> Adapter:
             f"{path}: no adapter file of eyas, or damaged ({error}); `eyas inspect` says what it "
             "is, and `eyas convert` reads those of other tools"
         ) from error
-    return Adapter(
-        method_named(metadata["method"], json.loads(metadata["settings"]), str(path)),
-        metadata["base"],
-        metadata["shape"],
-        int(metadata["seed"]),
-        int(metadata["step"]),
-        tensors,
-        from_mapping(FrozenConfig, json.loads(metadata["frozen"]), str(path)),
-        metadata["codes"],
-    )
+    if strange := [name for name, tensor in tensors.items() if not torch.isfinite(tensor).all()]:
+        raise UserError(f"{path}: {strange[0]} holds NaN or inf; take an earlier checkpoint's")
+    try:
+        return Adapter(
+            method_named(metadata["method"], json.loads(metadata["settings"]), str(path)),
+            metadata["base"],
+            metadata["shape"],
+            int(metadata["seed"]),
+            int(metadata["step"]),
+            tensors,
+            from_mapping(FrozenConfig, json.loads(metadata["frozen"]), str(path)),
+            metadata["codes"],
+        )
+    except (KeyError, ValueError, TypeError) as error:
+        raise UserError(
+            f"{path}: its description is damaged ({type(error).__name__}: {error}); copy it again"
+        ) from error

@@ -63,6 +63,8 @@ class _Source:
         merged = exact.to(dtype)
         if moved is not None:
             self.rounding.add(merged, exact, moved)
+        if not torch.isfinite(exact).all():
+            raise UserError(f"{name} holds NaN or inf in the base or the adapter; nothing to merge")
         if not torch.isfinite(merged).all():
             raise UserError(f"{name} has values that {_name(dtype)} cannot hold; take --dtype fp32")
         return merged

@@ -75,7 +75,7 @@ def quantize_frozen(model: Model, config: FrozenConfig, device: torch.device | N
         _leave_the_file(model)
     if config.quant_head:
         if model.head.weight.requires_grad:
-            raise UserError("--quant-head: the head is trained; leave it out of --train-parts")
+            raise UserError("--quant-head: the head is trained; leave one of the two out")
         _replace(model, "head", model.head, Int8(), device)
 
 
