@@ -4,7 +4,7 @@ import pytest
 import torch
 from methods import SMALL, attached, combined, disturb, ids, name_of
 from peer import rwkv_logits
-from tolerance import LOGITS
+from tolerance import LOGITS, assert_close
 from weights import SHAPES, write_model
 
 from eyas.adapters import LoftQ, LoRA, PiSSA, State, adapted_layers, attach, describe
@@ -47,7 +47,7 @@ def check_merge(method, quant, version, dtype, tmp_path):
     model, adapter = adapted(path, method, quant)
     result = merge(path, adapter, tmp_path / "out.pth", dtype)
     assert result.proof.relative_difference <= result.proof.allowed
-    assert 0 < result.rounding_share < 0.2 or dtype == torch.float32
+    assert (result.rounding_share == 0) == (dtype == torch.float32)
     written, base = torch.load(tmp_path / "out.pth", weights_only=True), read_tensors(path)
     assert [name for name in written if not name.endswith(".time_state")] == list(base)
     assert all(t.dtype == (dtype or torch.bfloat16) for t in written.values())
@@ -83,14 +83,13 @@ def test_a_trained_state_goes_into_the_file_and_on_from_there(version, tmp_path)
     model, adapter = adapted(path, State(), parts=(), change=0.3)
     merge(path, adapter, tmp_path / "out.pth")
     names = list(torch.load(tmp_path / "out.pth", weights_only=True))
-    assert (
-        names.index("blocks.0.att.time_state")
-        == names.index("blocks.0.ffn.key.weight") - ({"x052": 3, "x060": 3, "x070": 2}[version])
-    )
+    place = names.index("blocks.0.att.time_state")
+    assert names[place - 1].startswith("blocks.0.att.")
+    assert names[place + 1].startswith("blocks.0.ffn.")
     again, adapter = adapted(tmp_path / "out.pth", State(), parts=(), change=0.3)
-    expected = {n: p + (p - 0) for n, p in model.named_parameters() if "state" in n}
-    for name, start in expected.items():
-        assert torch.allclose(again.get_parameter(name), start, atol=1e-6)
+    for name, parameter in model.named_parameters():
+        if name.endswith(".time_state"):  # moved by the same draws once more
+            assert_close(again.get_parameter(name), 2 * parameter)
     merge(tmp_path / "out.pth", adapter, tmp_path / "again.pth")
     assert list(torch.load(tmp_path / "again.pth", weights_only=True)) == names
 

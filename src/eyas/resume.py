@@ -5,7 +5,6 @@ wherever they lie and however they are spelled; so a run may be moved, with or w
 """
 
 import hashlib
-from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -43,10 +42,8 @@ def checkpoint_of(run: Run, base: str, data: str) -> Checkpoint | None:
     """
     out = run.out
     assert out is not None
-    if out.exists() and not out.is_dir():
-        raise UserError(f"{out}: is a file and no directory; choose another --out")
+    refuse_foreign(out, SETTINGS, "run")
     if not (out / SETTINGS).exists():
-        _refuse_foreign(out)
         return None
     checkpoint = newest_checkpoint(out)
     if checkpoint is None and not (out / "adapter.safetensors").exists():
@@ -55,7 +52,8 @@ def checkpoint_of(run: Run, base: str, data: str) -> Checkpoint | None:
     if differing := _differing(there, run):
         raise UserError(f"{out}: holds another run ({'; '.join(differing)}); {_CHOICE}")
     if checkpoint and checkpoint.data != data:
-        why = "; ".join(_compared(there, run, {"mask", "tokenizer"}))
+        compared = _compared(there, run)
+        why = "; ".join(compared[name] for name in ("mask", "tokenizer") if name in compared)
         raise UserError(
             f"{out}: the data, or what is held out, has changed since that run began"
             f"{f' ({why})' if why else ''}; {_CHOICE}"
@@ -79,24 +77,34 @@ def _differing(there: Run, here: Run) -> list[str]:
     longer = (here.loop.steps or 0) > (there.loop.steps or 0)
     if longer and constant:
         names.discard("loop.steps")  # each step is the same, however many follow
-    differing = _compared(there, here, names)
+    differing = [text for name, text in _compared(there, here).items() if name in names]
     if longer and not constant:
         differing.append("its learning rates follow from the number of steps")
     return differing
 
 
-def _compared(there: Run, here: Run, names: Iterable[str]) -> list[str]:
+def differences(there: Run, here: Run) -> list[str]:
+    """The settings that differ between two runs, in words."""
+    return list(_compared(there, here).values())
+
+
+def _compared(there: Run, here: Run) -> dict[str, str]:
     theirs, ours = flat(run_to_mapping(there)), flat(run_to_mapping(here))
-    return [
-        f"{name} is {theirs.get(name, 'not set')} there and {ours.get(name, 'not set')} here"
-        for name in sorted(names)
+    return {
+        name: f"{name} is {theirs.get(name, 'not set')} there and {ours.get(name, 'not set')} here"
+        for name in sorted(theirs.keys() | ours.keys())
         if theirs.get(name) != ours.get(name)
-    ]
+    }
 
 
-def _refuse_foreign(out: Path) -> None:
-    """A directory with other things in it is not ours to write to."""
+def refuse_foreign(out: Path, mark: str, what: str) -> None:
+    """A folder with other things in it is not ours to write to.
+
+    mark: the file that tells one of ours, which is a `what`. Raises UserError.
+    """
+    if out.exists() and not out.is_dir():
+        raise UserError(f"{out}: is a file and no folder; choose another --out")
     names = sorted(path.name for path in out.iterdir()) if out.exists() else []
     others = [name for name in names if name != ".lock" and not name.endswith(".tmp")]
-    if others:
-        raise UserError(f"{out}: holds {others[0]} and is no run; choose another --out")
+    if others and mark not in names:
+        raise UserError(f"{out}: holds {others[0]} and is no {what}; choose another --out")

@@ -45,7 +45,7 @@ from eyas.models import Model, load
 from eyas.models.fingerprint import fingerprint
 from eyas.observe.metrics import held_out_losses, open_metrics
 from eyas.quant import cast_frozen, codes_hash, place
-from eyas.resume import check_unchanged, checkpoint_of, data_fingerprint
+from eyas.resume import check_unchanged, checkpoint_of, data_fingerprint, differences
 from eyas.settings import SETTINGS, Run, run_to_mapping
 from eyas.settings import read_run as read_run
 from eyas.training.checkpoint import (
@@ -59,8 +59,10 @@ from eyas.training.events import Event, Finished, Step
 from eyas.training.interrupt import interruptible
 from eyas.training.loop import Progress
 from eyas.training.loop import train as loop
+from eyas.training.memory import predict
 from eyas.training.optim import Optimizer
 
+_SPLIT_SEED = 0  # not the run's: runs with other seeds are compared on the same documents
 _TYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 _TOKENIZERS_OF_FILES = ("world-file", "hf", "ids")  # of which the name does not say which one
 
@@ -86,6 +88,15 @@ class Prepared:
         assert self.run.loop.steps is not None
         return self.run.loop.steps
 
+    @property
+    def trained_parameters(self) -> int:
+        return sum(p.numel() for p in self.model.parameters() if p.requires_grad)
+
+    def predicted_bytes(self) -> dict[str, int]:
+        """Memory at the peak of a step, by part."""
+        longest = int((self.corpus.offsets[1:] - self.corpus.offsets[:-1]).max())
+        return predict(self.model, self.run.batch, self.run.loop, longest)
+
 
 def prepare(run: Run) -> Prepared:
     """Loads model and data, resolves every default and attaches what is trained.
@@ -97,7 +108,6 @@ def prepare(run: Run) -> Prepared:
     torch.manual_seed(run.seed)
     precision = _precision(run, device)
     model = load(run.model, dtype=_TYPES[precision])
-    _check_finite(model, run.model)
     base = fingerprint(model.state_dict())
     base_parameters = sum(p.numel() for p in model.parameters())
     named = run.tokenizer and os.path.expanduser(run.tokenizer)
@@ -108,7 +118,7 @@ def prepare(run: Run) -> Prepared:
     if run.validation:
         held_out = load_corpus(run.validation, tokenizer, model.vocab_size, run.mask)
     elif run.validation_share:
-        corpus, held_out = split_share(corpus, run.validation_share, run.seed)
+        corpus, held_out = split_share(corpus, run.validation_share, _SPLIT_SEED)
     if held_out:
         one_pass(held_out, run.batch)  # says what is wrong with it now, not hours later
     run = dataclasses.replace(
@@ -283,13 +293,6 @@ def open_model(path: Path, base: Path | None = None) -> tuple[Model, Path, str |
     return load_adapted(base, adapter_at(path)), base, run.tokenizer
 
 
-def _check_finite(model: Model, path: Path) -> None:
-    """Raises UserError that names the first tensor of the base with NaN or inf in it."""
-    for name, parameter in model.named_parameters():
-        if not torch.isfinite(parameter).all():
-            raise UserError(f"{path}: {name} holds NaN or inf; take another copy of the model")
-
-
 def _starting_adapter(run: Run, base: str) -> Adapter:
     """The adapter that a new run goes on from. Raises UserError where it is another kind."""
     assert run.adapter
@@ -301,15 +304,12 @@ def _starting_adapter(run: Run, base: str) -> Adapter:
         )
     if run.targets:
         raise UserError(f"{run.adapter}: has layers of its own; leave --targets out")
-    for what, theirs, ours in (
-        ("method", adapter.method, run.method),
-        ("frozen base", adapter.frozen, run.frozen),
-    ):
-        if theirs != ours:
-            raise UserError(
-                f"{run.adapter}: its {what} is {theirs}, and this run asks for {ours}; "
-                "leave these options out to take the adapter's"
-            )
+    its = dataclasses.replace(run, method=adapter.method, frozen=adapter.frozen)
+    if differing := differences(its, run):
+        raise UserError(
+            f"{run.adapter}: is another kind of adapter ({'; '.join(differing)}); leave these "
+            "options out to take the adapter's"
+        )
     return adapter
 
 

@@ -4,40 +4,8 @@ from pathlib import Path
 
 import matplotlib.image
 import pytest
-from matplotlib.figure import Figure
 
-from eyas.observe.chart import Curve, draw, loss_png, text_chart
-from eyas.observe.metrics import open_metrics
-from eyas.training.events import Event, Saved, Step, Validated
-
-
-def test_loss_png_draws_three_labeled_curves(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    steps: list[Event] = [Step(i, 4 / i, 1e-4, 0.5, 100, 40, 0.25, 0) for i in range(1, 50)]
-    with open_metrics(tmp_path / "metrics.jsonl") as sink:
-        for event in [*steps, Validated(20, 0.5, 9), Validated(40, 0.25, 9), Saved(40, tmp_path)]:
-            sink(event)
-    figures: list[Figure] = []
-    save = Figure.savefig
-    monkeypatch.setattr(
-        Figure, "savefig", lambda self, *a, **k: figures.append(self) or save(self, *a, **k)
-    )
-    loss_png(tmp_path / "metrics.jsonl", tmp_path / "loss.png")
-    axes = figures[0].axes[0]
-    assert (axes.get_xlabel(), axes.get_ylabel()) == ("optimizer steps", "loss (nats per token)")
-    raw, smoothed, held_out = axes.get_lines()
-    assert raw.get_alpha() < 1
-    assert list(raw.get_ydata()) == [4 / i for i in range(1, 50)]
-    assert len(smoothed.get_ydata()) == 49
-    assert list(held_out.get_xydata().flatten()) == [20, 0.5, 40, 0.25]
-    assert matplotlib.image.imread(tmp_path / "loss.png").ndim == 3
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["loss.png", "metrics.jsonl"]
-
-
-def test_a_run_without_steps_gives_an_empty_picture(tmp_path: Path) -> None:
-    loss_png(tmp_path / "metrics.jsonl", tmp_path / "loss.png")
-    assert (tmp_path / "loss.png").stat().st_size > 0
+from eyas.observe.chart import Curve, draw, text_chart
 
 
 def test_draws_any_curves(tmp_path: Path) -> None:

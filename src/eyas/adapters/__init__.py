@@ -18,7 +18,7 @@ from eyas.adapters.file import Adapter, describe, load_adapter, restore_adapter,
 from eyas.adapters.full import Full
 from eyas.adapters.loftq import LoftQ
 from eyas.adapters.lora import LoRA
-from eyas.adapters.methods import METHODS, AnyMethod, method_named
+from eyas.adapters.methods import METHODS, AnyMethod, described, method_named
 from eyas.adapters.miss import MiSS
 from eyas.adapters.olora import OLoRA
 from eyas.adapters.pissa import PiSSA
@@ -45,6 +45,7 @@ __all__ = [
     "adapter_tensors",
     "attach",
     "describe",
+    "described",
     "free_parts",
     "load_adapter",
     "method_named",

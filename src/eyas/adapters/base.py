@@ -8,7 +8,7 @@ The order is one: dense weights -> attach -> quantize what stays frozen (see `at
 """
 
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from fnmatch import fnmatchcase
 from typing import ClassVar, Literal, Protocol, TypeAlias, get_args, runtime_checkable
 
@@ -112,7 +112,7 @@ def attach(
     *,
     train_parts: tuple[Part, ...] = (),
     targets: tuple[str, ...] = (),
-    frozen: FrozenConfig = FrozenConfig(),  # noqa: B008
+    frozen: FrozenConfig = FrozenConfig(),
     seed: int = 0,
     device: torch.device | None = None,
 ) -> None:
@@ -128,11 +128,12 @@ def attach(
     """
     model.requires_grad_(False)
     _check_dense(model)
+    _check_finite(model)
     if isinstance(method, LayerMethod):
         generator, quantizer = torch.Generator().manual_seed(seed), frozen.quantizer(device)
         for name, base in _chosen(model, targets):
             tensors = _start(method, name, base, generator, quantizer, device)
-            _replace(model, name, _layer(method, base, tensors, quantizer, device))
+            model.set_submodule(name, _layer(method, base, tensors, quantizer, device))
     elif targets:
         raise UserError(f"{method.name} puts no layer over linears; leave --targets out")
     else:
@@ -145,7 +146,7 @@ def restore(
     model: Model,
     method: Method,
     tensors: Mapping[str, Tensor],
-    frozen: FrozenConfig = FrozenConfig(),  # noqa: B008
+    frozen: FrozenConfig = FrozenConfig(),
     device: torch.device | None = None,
 ) -> None:
     """Attaches an adapter as it was saved: `tensors` as `adapter_tensors` gave them."""
@@ -162,18 +163,11 @@ def restore(
         _set_trained(model, name, tensor)
     rest = {name: tensor for name, tensor in tensors.items() if name not in own}
     if isinstance(method, LayerMethod):
-        known, quantizer = dict(_linears(model)), frozen.quantizer(device)
-        home = model.ln_out.weight.device
+        known, quantizer = dict(model.linears()), frozen.quantizer(device)
         for path, layer_tensors in _by_layer(model, known, rest).items():
-            try:
-                layer = _layer(method, known[path], layer_tensors, quantizer, device)
-                layer.change(torch.zeros(1, known[path].in_features, device=home))
-            except (KeyError, RuntimeError) as error:
-                raise UserError(
-                    f"the adapter's tensors of {path} do not fit ({error}): the file is damaged, "
-                    "or was made with other settings or for another model"
-                ) from error
-            _replace(model, path, layer)
+            _check_fits(method, path, known[path], layer_tensors)
+            layer = _layer(method, known[path], layer_tensors, quantizer, device)
+            model.set_submodule(path, layer)
     else:
         method.restore(model, rest)
     quantize_frozen(model, frozen, device)
@@ -231,15 +225,16 @@ def _check_dense(model: Model) -> None:
         )
 
 
-def _linears(model: Model) -> Iterator[tuple[str, Linear]]:
-    """The linears inside the blocks; embedding, head and low-rank matrices are none."""
-    for name, module in list(model.blocks.named_modules(prefix="blocks")):
-        if isinstance(module, Linear):
-            yield name, module
+def _check_finite(model: Model) -> None:
+    for name, parameter in model.named_parameters():
+        if not torch.isfinite(parameter).all():
+            raise UserError(
+                f"{name} of the base model holds NaN or inf; take another copy of the model"
+            )
 
 
 def _chosen(model: Model, targets: tuple[str, ...]) -> list[tuple[str, Linear]]:
-    linears = list(_linears(model))
+    linears = model.linears()
     targets = tuple(name for target in targets for name in target.replace(",", " ").split())
     short = {part for name, _ in linears for part in (*name.split(".")[2:], name.split(".", 2)[2])}
     for target in targets:
@@ -264,8 +259,6 @@ def _start(
     device: torch.device | None,
 ) -> dict[str, Tensor]:
     weight = base.dense_weight().to(device, torch.float32)
-    if not torch.isfinite(weight).all():
-        raise UserError(f"{name}.weight of the base model holds NaN or inf; nothing to adapt")
     try:
         return method.start(weight, generator, quantizer)
     except ValueError as error:
@@ -290,6 +283,22 @@ def _layer(
     return method.layer(below, {name: tensor.to(home) for name, tensor in tensors.items()})
 
 
+def _check_fits(
+    method: LayerMethod, path: str, base: Linear, tensors: Mapping[str, Tensor]
+) -> None:
+    """Raises UserError where the tensors make no layer over a linear of this size."""
+    try:
+        with torch.device("meta"):  # shapes alone: nothing is computed
+            below = Linear(base.in_features, base.out_features)
+            layer = method.layer(below, {name: t.to("meta") for name, t in tensors.items()})
+            layer.change(torch.empty(1, base.in_features))
+    except (KeyError, RuntimeError) as error:
+        raise UserError(
+            f"the adapter's tensors of {path} do not fit ({error}): the file is damaged, "
+            "or was made with other settings or for another model"
+        ) from error
+
+
 def _by_layer(
     model: Model, known: Mapping[str, Linear], tensors: Mapping[str, Tensor]
 ) -> dict[str, dict[str, Tensor]]:
@@ -304,11 +313,6 @@ def _by_layer(
             f"which this model ({model.shape}) does not have"
         )
     return layers
-
-
-def _replace(model: Model, path: str, layer: nn.Module) -> None:
-    parent, _, name = path.rpartition(".")
-    setattr(model.get_submodule(parent), name, layer)
 
 
 def _set_trained(model: Model, path: str, tensor: Tensor, copy: bool = False) -> None:

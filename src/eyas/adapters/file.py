@@ -49,7 +49,7 @@ def describe(
     base: str,
     seed: int,
     step: int,
-    frozen: FrozenConfig = FrozenConfig(),  # noqa: B008
+    frozen: FrozenConfig = FrozenConfig(),
     codes: str = "",
 ) -> Adapter:
     """The adapter of a model that is being trained; its tensors are the model's own."""

@@ -41,6 +41,7 @@ class LoftQ:
         generator: torch.Generator,
         quantizer: Quantizer | None = None,
     ) -> dict[str, Tensor]:
+        """A0, B0 of the quantization's error. Raises ValueError without a quantizer."""
         rows, columns = weight.shape
         check_rank(self.rank, rows, columns)
         if quantizer is None:

@@ -11,7 +11,7 @@ from eyas.adapters.miss import MiSS
 from eyas.adapters.olora import OLoRA
 from eyas.adapters.pissa import PiSSA
 from eyas.adapters.state import State
-from eyas.config import did_you_mean, from_mapping
+from eyas.config import did_you_mean, from_mapping, to_mapping
 from eyas.errors import UserError
 
 AnyMethod: TypeAlias = PiSSA | LoRA | OLoRA | LoftQ | MiSS | Bat | State | Full
@@ -30,3 +30,9 @@ def method_named(name: str, settings: Mapping[str, object], where: str) -> AnyMe
             f"there are {', '.join(by_name)}"
         )
     return from_mapping(by_name[name], settings, f"{where}, method {name}")
+
+
+def described(method: AnyMethod) -> str:
+    """The method with its settings, for people: `pissa (rank 32, quant_iterations 5)`."""
+    settings = ", ".join(f"{name} {value}" for name, value in to_mapping(method).items())
+    return f"{method.name} ({settings})" if settings else method.name

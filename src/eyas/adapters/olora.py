@@ -38,6 +38,7 @@ class OLoRA:
         generator: torch.Generator,  # noqa: ARG002
         quantizer: Quantizer | None = None,
     ) -> dict[str, Tensor]:
+        """A0, B0 of the QR decomposition; over a quantized base those that were subtracted."""
         check_rank(self.rank, *weight.shape)
         # The first r columns of Q are those of the first r columns of W alone.
         B0: Tensor = torch.linalg.qr(weight[:, : self.rank])[0]

@@ -49,6 +49,7 @@ class PiSSA:
         generator: torch.Generator,
         quantizer: Quantizer | None = None,
     ) -> dict[str, Tensor]:
+        """A0, B0 of the weight's principal part, or fitted to a quantized base (`alternate`)."""
         check_rank(self.rank, *weight.shape)
 
         def principal(matrix: Tensor) -> Factors:

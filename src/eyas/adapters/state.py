@@ -31,6 +31,7 @@ class State:
             block.att.time_state = nn.Parameter(start.to(dtype, copy=True))
 
     def restore(self, model: Model, tensors: Mapping[str, Tensor]) -> None:
+        """Raises UserError where the states are not those of this model, every layer's."""
         model.hold_initial_state()
         own = dict(model.named_parameters())
         expected = {

@@ -19,6 +19,7 @@ from eyas.errors import UserError
 from eyas.files import write_bytes
 from eyas.observe.console import console
 from eyas.quant import FrozenConfig
+from eyas.resume import refuse_foreign
 from eyas.settings import Run, merged, nested, run_from_mapping
 from eyas.sweep import (
     Outcome,
@@ -99,8 +100,8 @@ def sweep(model: str, data: str, out: Path | None, typed: dict[str, Any]) -> int
 
     Each run is an ordinary run directory in --out. The same command again skips the runs that
     are done and goes on with the others; Ctrl-C ends it with what is there. An option of a
-    method, such as --rank, goes to every method that has it. By a share, each seed holds out
-    other documents. A run keeps one checkpoint, unless --keep says otherwise.
+    method, such as --rank, goes to every method that has it. A run keeps one checkpoint, unless
+    --keep says otherwise.
 
     In the table, sorted by held-out loss, that is the loss after the last step, lowest the
     lowest on the way, training the mean of the last tenth of the steps. MiB is an estimate: all
@@ -109,7 +110,7 @@ def sweep(model: str, data: str, out: Path | None, typed: dict[str, Any]) -> int
     asked = _asked(model, data, typed)
     folder = out or Path("runs") / f"{Path(model).stem}-{Path(data).stem}-sweep"
     folder = folder.expanduser()
-    _check_folder(folder)
+    refuse_foreign(folder, _RESULTS, "sweep")
     found = _trials(asked, folder)
     terminal = Console(highlight=False)
     if share := asked.shared.get("validation_share"):
@@ -150,16 +151,6 @@ def _trials(asked: _Asked, folder: Path) -> list[Trial]:
         rates = config.lr or default_rates(run.method)
         found += trials(method.name, run, rates, config.seeds, folder)
     return sorted(found, key=lambda trial: config.seeds.index(trial.seed))
-
-
-def _check_folder(folder: Path) -> None:
-    """A folder with other things in it is not ours to write to."""
-    if folder.exists() and not folder.is_dir():
-        raise UserError(f"{folder}: is a file and no folder; choose another --out")
-    names = sorted(path.name for path in folder.iterdir()) if folder.exists() else []
-    others = [name for name in names if name != ".lock" and not name.endswith(".tmp")]
-    if others and _RESULTS not in names:
-        raise UserError(f"{folder}: holds {others[0]} and is no sweep; choose another --out")
 
 
 def _go_through(

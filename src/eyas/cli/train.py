@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from eyas.adapters import METHODS
+from eyas.adapters import METHODS, described
 from eyas.cli.options import add_options
 from eyas.config import read_toml, to_mapping
 from eyas.data import BatchConfig, colored, summarize
@@ -27,9 +27,8 @@ from eyas.settings import (
     run_from_mapping,
     run_to_mapping,
 )
-from eyas.training.events import Finished
+from eyas.training.events import Event, Finished
 from eyas.training.loop import LoopConfig
-from eyas.training.memory import predict
 from eyas.training.optim import OptimConfig
 
 
@@ -56,15 +55,14 @@ def train(what: tuple[str, ...], method: str | None, dry_run: bool, typed: dict[
     if dry_run:
         _estimate(prepared)
         return 0
-    signal = 0
+    last: Event | None = None
     with console(prepared.steps, lowest=_lowest_before(prepared)) as sink:
         for event in start(prepared):
             sink(event)
-            if isinstance(event, Finished):
-                signal = event.signal
-    if signal:
+            last = event
+    if isinstance(last, Finished) and last.reason == "interrupted":
         click.echo("The same command goes on from here.")
-        return 128 + signal  # as shells have it
+        return 128 + last.signal  # as shells have it
     click.echo(f"Next: eyas merge {shlex.quote(str(prepared.out))}")
     return 0
 
@@ -139,13 +137,11 @@ def _data_lines(prepared: Prepared) -> list[str]:
 
 
 def _trained_lines(prepared: Prepared) -> list[str]:
-    run, model = prepared.run, prepared.model
-    trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
-    settings = ", ".join(f"{k} {v}" for k, v in to_mapping(run.method).items())
+    run, trained = prepared.run, prepared.trained_parameters
     parts = f" + {' '.join(run.train_parts)}" if run.train_parts else ""
     total = prepared.base_parameters
     lines = [
-        f"{run.method.name}{f' ({settings})' if settings else ''}{parts}: "
+        f"{described(run.method)}{parts}: "
         f"{trained:,} parameters, {trained / total:.2%} of the model's {total:,}"
     ]
     if run.frozen.quant != "none":
@@ -154,8 +150,7 @@ def _trained_lines(prepared: Prepared) -> list[str]:
 
 
 def _memory_lines(prepared: Prepared) -> list[str]:
-    longest = int((prepared.corpus.offsets[1:] - prepared.corpus.offsets[:-1]).max())
-    parts = predict(prepared.model, prepared.run.batch, prepared.run.loop, longest)
+    parts = prepared.predicted_bytes()
     total = sum(parts.values())
     detail = ", ".join(f"{name} {size / 2**20:,.0f}" for name, size in parts.items())
     return [f"about {total / 2**20:,.0f} MiB at the peak ({detail})"]

@@ -90,7 +90,7 @@ def convert(
 
 def is_own(path: Path) -> bool:
     """Whether this is an adapter file of eyas."""
-    if path.suffix != ".safetensors":
+    if path.suffix.lower() != ".safetensors":
         return False
     try:
         with safe_open(path, framework="pt") as file:

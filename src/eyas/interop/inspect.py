@@ -5,7 +5,8 @@ from pathlib import Path
 
 import numpy as np
 
-from eyas.config import did_you_mean, to_mapping
+from eyas.adapters import described
+from eyas.config import did_you_mean
 from eyas.data.binidx import is_binidx
 from eyas.data.binidx import read as read_binidx
 from eyas.errors import UserError
@@ -36,7 +37,7 @@ def inspect(path: Path) -> Report:
         return gguf.describe(path)
     if report := _not_the_file(path, head):
         return report
-    if path.suffix == ".safetensors" or head.startswith((_ZIP, _PICKLE)):
+    if path.suffix.lower() == ".safetensors" or head.startswith((_ZIP, _PICKLE)):
         return describe_adapter(path, adapter_at(path)) if is_own(path) else _tensors(path)
     if is_binidx(path):
         return _binidx(path)
@@ -77,11 +78,10 @@ def _run(path: Path) -> Report:
     done = (path / "adapter.safetensors").exists()
     reached = f"step {checkpoint.progress.step if checkpoint else 0:,}"
     steps = f" of {run.loop.steps:,}" if run.loop.steps else ""
-    settings = ", ".join(f"{name} {value}" for name, value in to_mapping(run.method).items())
     parts = f" + {' '.join(run.train_parts)}" if run.train_parts else ""
     quant = f", over {run.frozen.quant}" if run.frozen.quant != "none" else ""
     return Report(
-        f"a run of eyas: {run.method.name}{f' ({settings})' if settings else ''}{parts}{quant}",
+        f"a run of eyas: {described(run.method)}{parts}{quant}",
         (
             f"model {run.model}{'' if run.model.exists() else ' (not there any more)'}",
             f"data {run.data}",

@@ -14,6 +14,7 @@ _PEFT = re.compile(r"^base_model\.|\.(lora_[AB]\.weight|miss_block|bone_block)$"
 
 
 def kind_of(tensors: Mapping[str, Tensor]) -> Kind:
+    """By the ends of the names; MiSS and Bat differ in their number of dimensions."""
     ends = {name.rpartition(".")[2] for name in tensors}
     if any(map(_PEFT.search, tensors)):
         return "peft"

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from torch import Tensor
 
-from eyas.adapters import Adapter
+from eyas.adapters import Adapter, described
 from eyas.config import to_mapping
 from eyas.errors import UserError
 from eyas.interop.kinds import SHARDED, Kind, kind_of
@@ -45,11 +45,10 @@ def describe(path: Path, tensors: Mapping[str, Tensor]) -> Report:
 
 def describe_adapter(path: Path, adapter: Adapter) -> Report:
     """An adapter of eyas, which says what it is."""
-    settings = ", ".join(f"{name} {value}" for name, value in to_mapping(adapter.method).items())
     frozen = ", ".join(f"{name} {value}" for name, value in to_mapping(adapter.frozen).items())
     parts = parts_of(adapter.tensors, OWN)
     return Report(
-        f"an adapter of eyas: {adapter.method.name}{f' ({settings})' if settings else ''}",
+        f"an adapter of eyas: {described(adapter.method)}",
         (
             *_layer_facts(parts),
             contents(adapter.tensors),

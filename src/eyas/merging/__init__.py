@@ -15,11 +15,11 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from eyas.adapters import AdaptedLinear, Adapter, adapted_layers, adapter_tensors, restore_adapter
+from eyas.adapters import AdaptedLinear, Adapter, adapter_tensors, restore_adapter
 from eyas.errors import UserError
 from eyas.export.pth import Entry, write_pth
 from eyas.files import remove_temporaries
-from eyas.merging.proof import Proof, prove
+from eyas.merging.proof import Proof, changed_layers, prove
 from eyas.models import Model, load, read_tensors
 from eyas.models.fingerprint import fingerprint
 from eyas.quant import QuantizedLinear
@@ -98,7 +98,7 @@ def merge(base: Path, adapter: Adapter, out: Path, dtype: torch.dtype | None = N
     adapted, tensors = _adapted(base, adapter)
     own = adapter_tensors(adapted)
     whole = {n: t for n, t in own.items() if n in tensors or _is_new_state(n, t)}
-    source = _Source(tensors, _changed_layers(adapted), whole)
+    source = _Source(tensors, changed_layers(adapted), whole)
     proofs: list[Proof] = []
 
     def entry(name: str) -> Entry:
@@ -132,17 +132,6 @@ def _adapted(base: Path, adapter: Adapter) -> tuple[Model, dict[str, Tensor]]:
     restore_adapter(model, adapter)
     model.eval()
     return model, tensors
-
-
-def _changed_layers(adapted: Model) -> dict[str, AdaptedLinear | QuantizedLinear]:
-    """The linears that do not hold the base's weight as it is, by that weight's key."""
-    below = {id(layer.base) for layer in adapted_layers(adapted).values()}
-    quantized = {
-        f"{name}.weight": module
-        for name, module in adapted.named_modules()
-        if isinstance(module, QuantizedLinear) and id(module) not in below
-    }
-    return {**adapted_layers(adapted), **quantized}
 
 
 def _is_new_state(name: str, tensor: Tensor) -> bool:

@@ -48,7 +48,7 @@ def prove(adapted: Model, path: Path, whole: Mapping[str, Tensor]) -> Proof:
     by more than its types explain.
     """
     written = read_tensors(path)
-    for name, layer in _layers(adapted).items():
+    for name, layer in changed_layers(adapted).items():
         _check_layer(name, written[name], layer)
     for name, tensor in whole.items():
         if not torch.equal(written[name], tensor.to(written[name].dtype)):
@@ -62,8 +62,8 @@ def prove(adapted: Model, path: Path, whole: Mapping[str, Tensor]) -> Proof:
     return proof
 
 
-def _layers(adapted: Model) -> dict[str, AdaptedLinear | QuantizedLinear]:
-    """The outermost layers that stand for a weight of the file, by its key."""
+def changed_layers(adapted: Model) -> dict[str, AdaptedLinear | QuantizedLinear]:
+    """The layers that stand for another weight than the base's, by that weight's key."""
     found: dict[str, AdaptedLinear | QuantizedLinear] = {}
     for name, module in adapted.named_modules():
         inside = name.endswith(".base")

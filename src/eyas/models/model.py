@@ -103,6 +103,11 @@ class Model(nn.Module):
     def layers(self) -> list[Block]:
         return cast(list[Block], list(self.blocks))
 
+    def linears(self) -> list[tuple[str, Linear]]:
+        """The dense linears inside the blocks by their path; embedding and head are none."""
+        modules = self.blocks.named_modules(prefix="blocks")
+        return [(path, module) for path, module in modules if isinstance(module, Linear)]
+
     def hold_initial_state(self) -> None:
         """Gives each layer a wkv state that sequences begin with, `att.time_state`: zeros yet.
 

@@ -1,4 +1,4 @@
-"""Curves: `loss.png` from the metrics of a run, and a small chart of text for the terminal."""
+"""Curves, as a picture and as a small chart of text for the terminal."""
 
 from collections import defaultdict
 from collections.abc import Sequence
@@ -8,35 +8,16 @@ from math import isfinite
 from pathlib import Path
 
 from eyas.files import atomic_path
-from eyas.observe.average import Average
-from eyas.observe.metrics import read_metrics
 
 Points = Sequence[tuple[int | float, int | float]]
 
 
 @dataclass(frozen=True)
 class Curve:
-    """One line of a picture: points (x, y), thin and faint, or with a mark at each."""
+    """One line of a picture: points (x, y)."""
 
     label: str
     points: Points
-    faint: bool = False
-    marked: bool = False
-
-
-def loss_png(metrics_path: Path, out_path: Path) -> None:
-    """Draws the training loss, raw and smoothed, and the held-out loss over the steps."""
-    lines = [line for line in read_metrics(metrics_path) if line.get("loss") is not None]
-    training = [(line["step"], line["loss"]) for line in lines if line["event"] == "step"]
-    held_out = [(line["step"], line["loss"]) for line in lines if line["event"] == "validated"]
-    average = Average()
-    smoothed = [(step, average.update(loss)) for step, loss in training]
-    curves = [
-        Curve("training, each step", training, faint=True),
-        Curve("training, smoothed", smoothed),
-        Curve("held out", held_out, marked=True),
-    ]
-    draw([curve for curve in curves if curve.points], out_path, "loss (nats per token)")
 
 
 def draw(curves: Sequence[Curve], out_path: Path, y_label: str) -> None:
@@ -53,9 +34,7 @@ def draw(curves: Sequence[Curve], out_path: Path, y_label: str) -> None:
             [x for x, _ in curve.points],
             [y for _, y in curve.points],
             label=curve.label,
-            alpha=0.3 if curve.faint else 1.0,
-            linewidth=1.0 if curve.faint else 2.0,
-            marker="o" if curve.marked else None,
+            linewidth=2.0,
         )
     axes.grid(alpha=0.3)
     if curves:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, TextIO, cast
 
 from eyas.errors import UserError
-from eyas.files import write_bytes
+from eyas.files import naming, write_bytes
 from eyas.training.events import Event
 
 Sink = Callable[[Event], None]
@@ -28,7 +28,7 @@ def open_metrics(path: Path, resume_step: int = 0) -> Iterator[Sink]:
     past = (line for line in written if line["step"] <= resume_step)
     kept = [_text(line) for line in past if line["event"] != "finished"]
     write_bytes(path, "".join(kept).encode())
-    with open(path, "a", buffering=1, encoding="utf-8", newline="\n") as file:
+    with naming(path), open(path, "a", buffering=1, encoding="utf-8", newline="\n") as file:
         yield lambda event: _append(file, event)
 
 

@@ -65,8 +65,9 @@ def quantize_frozen(model: Model, config: FrozenConfig, device: torch.device | N
     """
     quantizer = config.quantizer(device)
     if quantizer:
-        for path, linear in _frozen_linears(model):
-            _replace(model, path, linear, quantizer, device)
+        for path, linear in model.linears():
+            if not linear.weight.requires_grad:
+                _quantize(model, path, quantizer, device)
         if not any(isinstance(module, QuantizedLinear) for module in model.modules()):
             raise UserError(
                 f"--quant {config.quant}: every linear is trained, so none is left to quantize; "
@@ -76,7 +77,7 @@ def quantize_frozen(model: Model, config: FrozenConfig, device: torch.device | N
     if config.quant_head:
         if model.head.weight.requires_grad:
             raise UserError("--quant-head: the head is trained; leave one of the two out")
-        _replace(model, "head", model.head, Int8(), device)
+        _quantize(model, "head", Int8(), device)
 
 
 def _leave_the_file(model: Model) -> None:
@@ -88,21 +89,9 @@ def _leave_the_file(model: Model) -> None:
                 setattr(module, name, kept)
 
 
-def _frozen_linears(model: Model) -> list[tuple[str, Linear]]:
-    return [
-        (name, module)
-        for name, module in model.blocks.named_modules(prefix="blocks")
-        if isinstance(module, Linear) and not module.weight.requires_grad
-    ]
-
-
-def _replace(
-    model: Model, path: str, linear: Linear, quantizer: Quantizer, device: torch.device | None
-) -> None:
-    home = linear.weight.device
+def _quantize(model: Model, path: str, quantizer: Quantizer, device: torch.device | None) -> None:
+    linear = model.get_submodule(path)
+    assert isinstance(linear, Linear)
     weight = linear.dense_weight().to(device, torch.float32)
-    parent, _, name = path.rpartition(".")
-    module = model.get_submodule(parent) if parent else model
-    if not torch.isfinite(weight).all():
-        raise UserError(f"{path}.weight of the base model holds NaN or inf; nothing to quantize")
-    setattr(module, name, QuantizedLinear.of(weight, quantizer).to(home))
+    layer = QuantizedLinear.of(weight, quantizer).to(linear.weight.device)
+    model.set_submodule(path, layer)

@@ -19,11 +19,10 @@ import torch
 from eyas.adapters import AnyMethod
 from eyas.errors import UserError
 from eyas.observe.metrics import read_metrics
-from eyas.run import Prepared, prepare, train
+from eyas.run import prepare, train
 from eyas.settings import SETTINGS, Run, read_run
 from eyas.training.checkpoint import locked
 from eyas.training.events import Event
-from eyas.training.memory import predict
 
 
 @dataclass(frozen=True)
@@ -108,8 +107,7 @@ def trials(
         raise UserError(
             "a sweep compares held-out losses: give --validation, or a --validation-share above 0"
         )
-    trained = sum(p.numel() for p in prepared.model.parameters() if p.requires_grad)
-    size = _estimated_bytes(prepared)
+    trained, size = prepared.trained_parameters, sum(prepared.predicted_bytes().values())
     found = [
         Trial(name, r, s, out, _at(prepared.run, r, s, out), prepared.steps, trained, size)
         for (r, s), out in places.items()
@@ -172,9 +170,3 @@ def _at(run: Run, rate: float, seed: int, out: Path) -> Run:
 
 def _is_there(trial: Trial) -> bool:
     return (trial.out / SETTINGS).exists() and read_run(trial.out) == trial.run
-
-
-def _estimated_bytes(prepared: Prepared) -> int:
-    offsets, run = prepared.corpus.offsets, prepared.run
-    longest = int((offsets[1:] - offsets[:-1]).max())
-    return sum(predict(prepared.model, run.batch, run.loop, longest).values())

@@ -112,7 +112,7 @@ def train(
         if stopping and (validating or not last):
             yield Finished(event.step, "interrupted", stopping)
             return
-    yield Finished(progress.step, "steps done")
+    yield Finished(progress.step, "steps done", stop())
 
 
 def validation_due(step: int, config: LoopConfig) -> bool:
