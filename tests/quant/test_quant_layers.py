@@ -15,7 +15,9 @@ from torch.utils.checkpoint import checkpoint
 
 from eyas.quant import NF4, QUANTIZERS, Int8, QuantizedLinear, codes_hash
 
-EVERY = pytest.mark.parametrize("quantizer", [*QUANTIZERS.values(), NF4(double=False)], ids=repr)
+EVERY = pytest.mark.parametrize(
+    "quantizer", [*dict.fromkeys(QUANTIZERS.values()), NF4(double=False)], ids=repr
+)
 GPU = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="needs CUDA")]
 EVERYWHERE = pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=GPU)])
 SHAPES = [(64, 128), (48, 80), (33, 63), (7, 5)]  # blocks end with rows, inside rows, short

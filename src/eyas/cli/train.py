@@ -36,7 +36,7 @@ from eyas.training.optim import OptimConfig
 @click.argument("what", nargs=-1, required=True, metavar="MODEL DATA | run.toml")
 @click.option(
     "--method",
-    type=click.Choice([cls.name for cls in METHODS]),
+    metavar="|".join(cls.name for cls in METHODS),
     help="how the model is adapted [default: pissa]",
 )
 @click.option("--dry-run", is_flag=True, help="show what would be done, time one step, and stop")

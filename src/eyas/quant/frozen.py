@@ -15,7 +15,12 @@ from eyas.quant.nf4 import FP4, NF4
 
 _TYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
-QUANTIZERS: dict[str, Quantizer] = {"int8": Int8(), "nf4": NF4(), "fp4": FP4()}
+QUANTIZERS: dict[str, Quantizer] = {
+    "int8": Int8(),
+    "nf4": NF4(),
+    "fp4": FP4(),
+    "4bit": FP4(),  # RWKV-PEFT's name for it
+}
 
 
 @dataclass(frozen=True)
@@ -26,7 +31,7 @@ class FrozenConfig:
         Literal["file", "fp32", "bf16", "fp16"], "type of the weights; file: as in the model"
     ] = "file"
     quant: Annotated[
-        Literal["none", "int8", "nf4", "fp4"], "quantizes the frozen linears of the blocks"
+        Literal["none", "int8", "nf4", "fp4", "4bit"], "quantizes the frozen linears of the blocks"
     ] = "none"
     quant_head: Annotated[bool, "keeps the frozen head as int8 too"] = False
     embedding_on_cpu: Annotated[bool, "leaves the embedding in main memory"] = False
