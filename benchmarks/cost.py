@@ -3,7 +3,7 @@
 python benchmarks/cost.py [--steps N] [--ctx N] [--out FILE.json] [--threads N]
 
 A random model of RWKV-7's 0.1B shape, batch 1. Each pair runs in a process of its own, whose peak
-memory counts; time is the median step's, beside LoRA's over the plain base in the same run.
+memory counts; time is that of the fastest step (others may share the machine), beside LoRA's over the plain base in the same run.
 """
 
 import argparse
@@ -14,7 +14,6 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from statistics import median
 
 import torch
 from report import save, show
@@ -48,7 +47,7 @@ def measured(folder: Path, quant: str, method: str, ctx: int, steps: int) -> dic
     trained = sum(p.numel() for p in prepared.model.parameters() if p.requires_grad)
     return {
         "trained": trained,
-        "seconds": median(step.seconds for step in taken[1:]),
+        "seconds": min(step.seconds for step in taken[1:]),
         "peak_mib": taken[-1].peak_bytes / 2**20,
         "adapter_mib": (prepared.out / "adapter.safetensors").stat().st_size / 2**20,
     }

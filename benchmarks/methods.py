@@ -107,7 +107,7 @@ def settings(contender: Contender, options: Options) -> Run:
         validation=TASK.valid,
         precision="fp32",
         frozen=FrozenConfig(quant=contender.quant),
-        batch=BatchConfig(ctx=256, micro_batch=options.rows),
+        batch=BatchConfig(ctx=256, micro_batch=options.rows, dataload="pad"),
         optim=OptimConfig(schedule="cosine", warmup_steps=warmup),
         loop=LoopConfig(steps=options.steps, validate_every=options.steps, save_every=20, keep=1),
     )

@@ -31,4 +31,4 @@ def a_run(folder: Path, out: str, method=METHOD, optim=OPTIM, **loop) -> Run:
         data_file(folder)
     settings = LoopConfig(**{"steps": 20, "save_every": 5, **loop})
     batch = BatchConfig(ctx=32, micro_batch=4)
-    return Run(model, data, folder / out, method, batch=batch, optim=optim, loop=settings)
+    return Run(model, (data,), folder / out, method, batch=batch, optim=optim, loop=settings)

@@ -18,6 +18,7 @@ LAYERS = [
     {"quant"},
     {"models"},
     {"wkv"},
+    {"native"},
     {"config"},
     {"files"},
     {"errors"},

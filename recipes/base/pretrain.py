@@ -13,12 +13,14 @@ from pathlib import Path
 import torch
 
 from eyas.adapters import Full, attach
-from eyas.data import BatchConfig, load_corpus, tokenizer_for
+from eyas.data import BatchConfig, ReadConfig, load_corpus, tokenizer_for
 from eyas.data.batches import batches
 from eyas.models import Model, Shape, create
+from eyas.training.engine import EngineConfig, spread
 from eyas.training.events import Step
-from eyas.training.loop import LoopConfig, Progress, train
+from eyas.training.loop import Around, LoopConfig, Progress, train
 from eyas.training.optim import OptimConfig, Optimizer
+from eyas.training.ranks import Ranks
 
 SHAPE = Shape("x070", 6, 128, 2, 512, 257, {"w": 16, "a": 16, "v": 16, "g": 32})
 NEVER = 10**9
@@ -49,10 +51,13 @@ def main() -> None:
 
 
 def pretrain(model: Model, data: Path, ctx: int, steps: int, optim: OptimConfig) -> Iterator[Step]:
-    corpus = load_corpus(data, tokenizer_for(model.vocab_size, None, None), 257, "all")
-    source = batches(corpus, BatchConfig(ctx=ctx, micro_batch=32), seed=0)
+    tokenizer = tokenizer_for(model.vocab_size, None, None)
+    corpus = load_corpus([data], tokenizer, 257, ReadConfig(mask="all"))
+    source = batches(corpus, BatchConfig(ctx=ctx, micro_batch=32, dataload="pad"), seed=0)
     loop = LoopConfig(steps=steps, save_every=NEVER, validate_every=NEVER)
-    events = train(model, Optimizer(model, optim), source, loop, Progress(), lambda _: data)
+    engine = spread(model, EngineConfig(), Ranks(), loop.logit_l2)
+    around = Around(lambda _: data)
+    events = train(engine, Optimizer(model, optim), source, loop, Progress(), around)
     return (event for event in events if isinstance(event, Step))
 
 

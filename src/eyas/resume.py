@@ -9,14 +9,18 @@ from pathlib import Path
 
 import numpy as np
 
-from eyas.data import Corpus
+from eyas.config import fields_of
+from eyas.data import Corpus, ReadConfig
 from eyas.errors import UserError
 from eyas.settings import SETTINGS, Run, flat, read_run, run_to_mapping
 from eyas.training.checkpoint import Checkpoint, newest_checkpoint
 
 # What may be changed between two parts of one run, as it does not change the past.
-_FREE = {"loop.keep", "loop.save_every", "loop.validate_every"}
-_BY_CONTENT = {"model", "data", "validation", "tokenizer", "mask", "out"}
+_FREE = {"loop.keep", "loop.save_every", "loop.validate_every", "loop.sample_every"}
+_FREE |= {"loop.patience", "loop.max_minutes", "loop.max_tokens", "prompts"}
+_FREE |= {"engine.accelerator", "engine.devices", "engine.num_nodes", "engine.strategy"}
+_BY_CONTENT = {"model", "data", "validation", "tokenizer", "out"}
+_BY_CONTENT |= {f"reading.{option.name}" for option in fields_of(ReadConfig)}
 _CHUNK = 1 << 22
 
 _CHOICE = "choose another --out, or remove that directory"
@@ -31,6 +35,8 @@ def data_fingerprint(corpus: Corpus, held_out: Corpus | None = None) -> str:
         for array, kind in ((part.tokens, "<i4"), (part.trained, "?"), (part.offsets, "<i8")):
             for begin in range(0, len(array), _CHUNK):
                 digest.update(array[begin : begin + _CHUNK].astype(np.dtype(kind)).tobytes())
+        if part.weights is not None:
+            digest.update(part.weights.tobytes())
     return digest.hexdigest()
 
 
@@ -53,7 +59,9 @@ def checkpoint_of(run: Run, base: str, data: str) -> Checkpoint | None:
         raise UserError(f"{out}: holds another run ({'; '.join(differing)}); {_CHOICE}")
     if checkpoint and checkpoint.data != data:
         compared = _compared(there, run)
-        why = "; ".join(compared[name] for name in ("mask", "tokenizer") if name in compared)
+        why = "; ".join(
+            compared[name] for name in ("reading.mask", "tokenizer") if name in compared
+        )
         raise UserError(
             f"{out}: the data, or what is held out, has changed since that run began"
             f"{f' ({why})' if why else ''}; {_CHOICE}"
@@ -73,6 +81,8 @@ def _differing(there: Run, here: Run) -> list[str]:
     """What makes this another run than that one, in words."""
     names = flat(run_to_mapping(there)).keys() | flat(run_to_mapping(here)).keys()
     names -= _FREE | _BY_CONTENT
+    if _rows_of_a_step(there) == _rows_of_a_step(here):
+        names -= {"batch.micro_batch", "loop.accumulate"}
     constant = here.optim.schedule == "constant"
     longer = (here.loop.steps or 0) > (there.loop.steps or 0)
     if longer and constant:
@@ -81,6 +91,11 @@ def _differing(there: Run, here: Run) -> list[str]:
     if longer and not constant:
         differing.append("its learning rates follow from the number of steps")
     return differing
+
+
+def _rows_of_a_step(run: Run) -> int:
+    """However they are spread over processes and micro-batches, a step trains on the same rows."""
+    return run.batch.micro_batch * run.loop.accumulate * run.engine.world
 
 
 def differences(there: Run, here: Run) -> list[str]:

@@ -9,10 +9,10 @@ This is the only place that knows all parts.
 
 import dataclasses
 import os
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
 
 import torch
 
@@ -27,43 +27,58 @@ from eyas.adapters import (
 )
 from eyas.config import write_toml
 from eyas.data import (
-    Batch,
     Corpus,
+    Share,
     Tokenizer,
     is_tokens,
     load_corpus,
     one_pass,
     split_share,
-    steps_per_epoch,
+    step_count,
     tokenizer_for,
     tokenizer_of_tokens,
 )
+from eyas.data.ahead import made_ahead
 from eyas.data.batches import batches
 from eyas.errors import UserError
+from eyas.generation.sampling import Sampling
+from eyas.generation.stream import generate
 from eyas.merging import Merged, load_adapted, merge
 from eyas.models import Model, load
 from eyas.models.fingerprint import fingerprint
 from eyas.observe.metrics import held_out_losses, open_metrics
 from eyas.quant import cast_frozen, codes_hash, place
 from eyas.resume import check_unchanged, checkpoint_of, data_fingerprint, differences
-from eyas.settings import SETTINGS, Run, run_to_mapping
+from eyas.settings import SETTINGS, Precision, Run, run_to_mapping
 from eyas.settings import read_run as read_run
 from eyas.training.checkpoint import (
     Checkpoint,
+    best_checkpoint,
+    checkpoint_path,
     locked,
     newest_checkpoint,
     read_checkpoint,
     save_checkpoint,
+    states_to_save,
 )
-from eyas.training.events import Event, Finished, Step
-from eyas.training.interrupt import interruptible
-from eyas.training.loop import Progress
-from eyas.training.loop import train as loop
+from eyas.training.engine import Engine, device_of, spread
+from eyas.training.events import Event, Finished, Sampled, Step
+from eyas.training.interrupt import Asked, interruptible
+from eyas.training.loop import Around, Progress
+from eyas.training.loop import train as train_on
 from eyas.training.memory import predict
 from eyas.training.optim import Optimizer
+from eyas.training.ranks import Ranks
 
 _SPLIT_SEED = 0  # not the run's: runs with other seeds are compared on the same documents
-_TYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
+_TYPES = {
+    "fp32": torch.float32,
+    "tf32": torch.float32,
+    "bf16": torch.bfloat16,
+    "fp16": torch.float16,
+}
+_ALONE = Ranks()
+_SAMPLED, _TURN_ENDS = 100, ("\n\nUser:",)
 _TOKENIZERS_OF_FILES = ("world-file", "hf", "ids")  # of which the name does not say which one
 
 
@@ -82,6 +97,7 @@ class Prepared:
     held_out: Corpus | None
     data: str  # fingerprint of both
     checkpoint: Checkpoint | None
+    ranks: Ranks = field(default_factory=Ranks)
 
     @property
     def steps(self) -> int:
@@ -94,35 +110,42 @@ class Prepared:
 
     def predicted_bytes(self) -> dict[str, int]:
         """Memory at the peak of a step, by part."""
-        longest = int((self.corpus.offsets[1:] - self.corpus.offsets[:-1]).max())
+        lengths = self.corpus.offsets[1:] - self.corpus.offsets[:-1]
+        whole_rows = self.run.batch.dataload in ("pack", "get")
+        longest = int(lengths.sum() if whole_rows else lengths.max())
         return predict(self.model, self.run.batch, self.run.loop, longest)
 
 
-def prepare(run: Run) -> Prepared:
+def prepare(run: Run, ranks: Ranks = _ALONE) -> Prepared:
     """Loads model and data, resolves every default and attaches what is trained.
 
     Where the run directory has a checkpoint of this run, the adapter is the one saved there.
+    ranks: the processes that train together, which all prepare; they have met already.
     Raises UserError for anything wrong with model, data, settings or directory.
     """
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    torch.manual_seed(run.seed)
+    device = device_of(run.engine, ranks)
+    torch.manual_seed(run.seed + ranks.rank)  # of dropout; the adapter has a generator of its own
     precision = _precision(run, device)
     model = load(run.model, dtype=_TYPES[precision])
     base = fingerprint(model.state_dict())
     base_parameters = sum(p.numel() for p in model.parameters())
     named = run.tokenizer and os.path.expanduser(run.tokenizer)
-    known = tokenizer_of_tokens if is_tokens(run.data) else tokenizer_for
+    tokens_only = all(is_tokens(source, run.reading) for source in run.data)
+    known = tokenizer_of_tokens if tokens_only else tokenizer_for
     tokenizer = known(model.vocab_size, run.model, named)
-    corpus = load_corpus(run.data, tokenizer, model.vocab_size, run.mask)
+    several = max(1, (os.cpu_count() or 1) // ranks.beside)
+    corpus = load_corpus(run.data, tokenizer, model.vocab_size, run.reading, run.weights, several)
     held_out = None
     if run.validation:
-        held_out = load_corpus(run.validation, tokenizer, model.vocab_size, run.mask)
+        held_out = load_corpus(
+            [run.validation], tokenizer, model.vocab_size, run.reading, processes=several
+        )
     elif run.validation_share:
         corpus, held_out = split_share(corpus, run.validation_share, _SPLIT_SEED)
     if held_out:
         one_pass(held_out, run.batch)  # says what is wrong with it now, not hours later
     run = dataclasses.replace(
-        _resolved(run, corpus), precision=precision, tokenizer=_which(tokenizer, named)
+        _resolved(run, corpus, ranks.world), precision=precision, tokenizer=_which(tokenizer, named)
     )
     assert run.out is not None
     data = data_fingerprint(corpus, held_out)
@@ -155,6 +178,7 @@ def prepare(run: Run) -> Prepared:
         held_out,
         data,
         checkpoint,
+        ranks,
     )
 
 
@@ -165,63 +189,127 @@ def train(run: Run | Prepared) -> Iterator[Event]:
     Raises UserError where another process has trained there since the run was prepared.
     """
     prepared = run if isinstance(run, Prepared) else prepare(run)
-    with locked(prepared.out), interruptible() as stop:
+    with _alone(prepared), interruptible() as asked:
+        yield from _events(prepared, asked)
+
+
+@contextmanager
+def _alone(prepared: Prepared) -> Iterator[None]:
+    """No other process trains in the run's directory meanwhile."""
+    if not prepared.ranks.first:
+        yield
+        return
+    with locked(prepared.out):
         check_unchanged(prepared.out, prepared.checkpoint)
-        yield from _events(prepared, stop)
+        yield
 
 
-def _events(prepared: Prepared, stop: Callable[[], int]) -> Iterator[Event]:
-    run, model, checkpoint = prepared.run, prepared.model, prepared.checkpoint
-    assert run.loop.keep
-    write_toml(run_to_mapping(run), prepared.out / SETTINGS)
-    optimizer = Optimizer(model, run.optim)
+def _events(prepared: Prepared, asked: Callable[[], Asked]) -> Iterator[Event]:
+    run, ranks, checkpoint = prepared.run, prepared.ranks, prepared.checkpoint
+    if ranks.first:
+        write_toml(run_to_mapping(run), prepared.out / SETTINGS)
+    engine, optimizer = _engine(prepared)
     progress = checkpoint.progress if checkpoint else Progress()
     if checkpoint:
-        checkpoint.restore(optimizer)
+        checkpoint.restore(optimizer, ranks.rank)
     elif run.adapter and run.keep_optimizer:
         _take_optimizer(run.adapter, optimizer)
-    data = batches(prepared.corpus, run.batch, run.seed, progress.cursor)
+    share, held_out = Share(ranks.rank, ranks.world), prepared.held_out
+    data = batches(prepared.corpus, run.batch, run.seed, progress.cursor, share)
     metrics_path = prepared.out / "metrics.jsonl"
-    owed = progress.step not in held_out_losses(metrics_path, progress.step)
-
-    def adapter(step: int) -> Adapter:
-        codes = prepared.codes
-        return describe(model, run.method, prepared.base, run.seed, step, run.frozen, codes)
-
-    def save(reached: Progress) -> Path:
-        made = adapter(reached.step)
-        keep = run.loop.keep
-        return save_checkpoint(prepared.out, reached, prepared.data, made, optimizer, keep)
-
-    def held_out() -> Iterable[Batch]:
-        assert prepared.held_out is not None
-        return one_pass(prepared.held_out, run.batch)
-
-    with open_metrics(metrics_path, progress.step) as metrics:
-        for event in loop(
-            model,
-            optimizer,
-            data,
-            run.loop,
-            progress,
-            save,
-            held_out if prepared.held_out else None,
-            stop,
-            owed,
-        ):
+    around = Around(
+        lambda reached: _save(prepared, engine, optimizer, reached),
+        (lambda: one_pass(held_out, run.batch, share)) if held_out else None,
+        asked,
+        _samples(prepared) if run.prompts else None,
+        owed=progress.step not in held_out_losses(metrics_path, progress.step),
+    )
+    with _metrics(prepared, metrics_path, progress.step) as metrics:
+        for event in train_on(engine, optimizer, made_ahead(data), run.loop, progress, around):
             metrics(event)
-            if isinstance(event, Finished) and event.reason == "steps done":
-                save_adapter(adapter(event.step), prepared.out / "adapter.safetensors")
+            if isinstance(event, Finished) and event.reason != "interrupted":
+                _finish(prepared, engine, event.step)
             yield event
+
+
+def _samples(prepared: Prepared) -> Callable[[int], Iterator[Sampled]] | None:
+    """What the model makes of the run's prompts, always with the same seed.
+
+    The first rank alone can do it where it holds the whole model.
+    """
+    run, model, tokenizer = prepared.run, prepared.model, prepared.tokenizer
+    if run.engine.sharded and prepared.ranks.world > 1:
+        return None
+
+    def samples(step: int) -> Iterator[Sampled]:
+        if not prepared.ranks.first:
+            return
+        model.eval()
+        for prompt in run.prompts:
+            pieces = generate(model, tokenizer, prompt, Sampling(), _SAMPLED, _TURN_ENDS, run.seed)
+            yield Sampled(step, prompt, "".join(pieces))
+        model.train()
+
+    return samples
+
+
+def _engine(prepared: Prepared) -> tuple[Engine, Optimizer]:
+    run = prepared.run
+    if run.precision == "tf32":
+        torch.set_float32_matmul_precision("high")
+    loop = run.loop
+    engine = spread(
+        prepared.model, run.engine, prepared.ranks, loop.logit_l2, loop.recompute, loop.chunked
+    )
+    half = run.precision == "fp16"
+    return engine, Optimizer(prepared.model, run.optim, engine.shares_optimizer, half)
+
+
+def _save(prepared: Prepared, engine: Engine, optimizer: Optimizer, reached: Progress) -> Path:
+    """Writes a checkpoint, on the first rank, from what all ranks hold."""
+    assert prepared.run.loop.keep
+    made = _adapter(prepared, engine, reached.step)
+    states = states_to_save(optimizer, prepared.ranks)
+    path = checkpoint_path(prepared.out, reached.step)
+    if prepared.ranks.first:
+        keep = prepared.run.loop.keep
+        save_checkpoint(prepared.out, reached, prepared.data, made, states, keep)
+    prepared.ranks.wait()
+    return path
+
+
+def _finish(prepared: Prepared, engine: Engine, step: int) -> None:
+    """Writes the result: what was trained last, or where patience ended it, what was best."""
+    made = _adapter(prepared, engine, step)
+    if not prepared.ranks.first:
+        return
+    best = best_checkpoint(prepared.out) if prepared.run.loop.patience else None
+    save_adapter(best.adapter() if best else made, prepared.out / "adapter.safetensors")
+
+
+def _adapter(prepared: Prepared, engine: Engine, step: int) -> Adapter:
+    run, base, codes = prepared.run, prepared.base, prepared.codes
+    made = describe(prepared.model, run.method, base, run.seed, step, run.frozen, codes)
+    return dataclasses.replace(made, tensors=engine.whole(made.tensors))
+
+
+@contextmanager
+def _metrics(prepared: Prepared, path: Path, step: int) -> Iterator[Callable[[Event], None]]:
+    if not prepared.ranks.first:
+        yield lambda _: None
+        return
+    with open_metrics(path, step) as metrics:
+        yield metrics
 
 
 def timed_step(prepared: Prepared) -> Step:
     """One step of the run on its first batches, for an estimate; the model is changed by it."""
     run = prepared.run
     once = dataclasses.replace(run.loop, steps=1, save_every=2, validate_every=2)
-    optimizer = Optimizer(prepared.model, run.optim)
+    engine, optimizer = _engine(prepared)
     data = batches(prepared.corpus, run.batch, run.seed)
-    events = loop(prepared.model, optimizer, data, once, Progress(), lambda _: prepared.out)
+    around = Around(lambda _: prepared.out)
+    events = train_on(engine, optimizer, data, once, Progress(), around)
     return next(event for event in events if isinstance(event, Step))
 
 
@@ -235,12 +323,17 @@ def adapter_at(path: Path) -> Adapter:
 
 
 def _checkpoint_at(path: Path) -> Checkpoint:
-    """The checkpoint in this folder, or the newest one of the run that it is."""
+    """The checkpoint in this folder, or of the run that it is the newest one.
+
+    Of a run that is ended by patience it is the best one: what is behind that is not wanted.
+    """
     if not (path / SETTINGS).exists():
         return read_checkpoint(path)
     checkpoint = newest_checkpoint(path)
     if checkpoint is None:
         raise UserError(f"{path}: this run has no checkpoint yet; let it train on")
+    if read_run(path).loop.patience and checkpoint.progress.best_step:
+        return best_checkpoint(path) or checkpoint
     return checkpoint
 
 
@@ -322,20 +415,20 @@ def _take_optimizer(adapter: Path, optimizer: Optimizer) -> None:
     _checkpoint_at(adapter).restore_optimizer(optimizer)
 
 
-def _resolved(run: Run, corpus: Corpus) -> Run:
+def _resolved(run: Run, corpus: Corpus, world: int) -> Run:
     """The run with every value filled in that was left to weights, data and machine."""
     config = run.loop
-    each = steps_per_epoch(corpus, run.batch, config.accumulate)
-    passes = 1.0 if config.epochs is None else config.epochs
-    steps = config.steps or max(1, round(each * passes))
+    steps = config.steps or step_count(
+        corpus, run.batch, config.accumulate, run.seed, config.epochs or 1.0, world
+    )
     every = max(1, -(-steps // 10))
     rate = run.optim.lr if run.optim.lr is not None else run.method.learning_rate
-    names = f"{run.model.stem}-{run.data.stem}-{run.method.name}"
+    names = f"{run.model.stem}-{run.data[0].stem}-{run.method.name}"
     return dataclasses.replace(
         run,
         model=run.model.resolve(),
-        data=run.data.resolve(),
-        validation=run.validation.resolve() if run.validation else None,
+        data=tuple(map(resolved, run.data)),
+        validation=resolved(run.validation) if run.validation else None,
         adapter=run.adapter.resolve() if run.adapter else None,
         out=(run.out or Path("runs") / names).resolve(),
         optim=dataclasses.replace(run.optim, lr=rate),
@@ -346,10 +439,17 @@ def _resolved(run: Run, corpus: Corpus) -> Run:
             save_every=config.save_every or every,
             validate_every=config.validate_every or config.save_every or every,
         ),
+        engine=dataclasses.replace(run.engine, devices=-(-world // run.engine.num_nodes)),
     )
 
 
-def _precision(run: Run, device: torch.device) -> Literal["fp32", "bf16"]:
+def resolved(source: Path) -> Path:
+    """The absolute path of data; what is no file here (a data set's name) stays as it is."""
+    beside = source.parent.glob(f"{source.name}.*") if source.parent.is_dir() else ()
+    return source.resolve() if source.exists() or any(beside) else source
+
+
+def _precision(run: Run, device: torch.device) -> Precision:
     if run.precision == "auto":
         return "fp32" if device.type == "cpu" else "bf16"
     return run.precision

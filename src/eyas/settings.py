@@ -4,19 +4,22 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from eyas.adapters import METHODS, AnyMethod, Part, PiSSA, method_named
 from eyas.config import fields_of, from_mapping, read_toml, to_mapping
-from eyas.data import BatchConfig, Mask
+from eyas.data import BatchConfig, ReadConfig
 from eyas.errors import UserError
 from eyas.quant import FrozenConfig
+from eyas.training.engine import EngineConfig
 from eyas.training.loop import LoopConfig
 from eyas.training.optim import OptimConfig
 
 SETTINGS = "run.toml"
-_PATHS = ("model", "data", "out", "validation", "adapter")
+Precision = Literal["auto", "fp32", "tf32", "fp16", "bf16"]
+_PATHS = ("model", "out", "validation", "adapter")
 _SEEDS = 2**63
+_HEAVIEST = 10_000
 
 
 @dataclass(frozen=True)
@@ -27,7 +30,11 @@ class Run:
     """
 
     model: Annotated[Path, "base model, .pth or .safetensors"]
-    data: Annotated[Path, "training data: .jsonl, .txt, a folder of .txt, or a binidx pair"]
+    data: Annotated[
+        tuple[Path, ...],
+        "training data: jsonl, json, csv, parquet, txt, a folder of these, a Hugging Face data set, "
+        "binidx, npy; several are mixed",
+    ]
     out: Annotated[Path | None, "run directory; default: runs/MODEL-DATA-METHOD"] = None
     method: AnyMethod = field(default_factory=PiSSA)
     targets: Annotated[
@@ -39,26 +46,32 @@ class Run:
     ] = ()
     validation: Annotated[Path | None, "held-out data, of the same kinds as the data"] = None
     validation_share: Annotated[float, "share of the documents held out, 0 to 1"] = 0.0
-    mask: Annotated[
-        Mask, "what is trained: all, the answers, or auto: answers of messages, all of texts"
-    ] = "auto"
+    weights: Annotated[
+        tuple[float, ...], "how often each data file is seen in a pass; default: once"
+    ] = ()
     tokenizer: Annotated[
         str | None, "world, bytes, world-bytes, or a vocabulary file; default: by the model"
     ] = None
-    precision: Annotated[
-        Literal["auto", "fp32", "bf16"], "of activations; auto: fp32 on a CPU, bf16 on a GPU"
-    ] = "auto"
+    precision: Annotated[Precision, "of activations; auto: fp32 on a CPU, bf16 on a GPU"] = "auto"
     seed: Annotated[int, "of adapter, data order and dropout"] = 0
     adapter: Annotated[
         Path | None, "go on from this adapter: a run, a checkpoint's folder or an adapter file"
     ] = None
     keep_optimizer: Annotated[bool, "with --adapter: its optimizer goes on too"] = False
+    prompts: Annotated[
+        tuple[str, ...], "texts that the model continues now and then, to be looked at"
+    ] = ()
     frozen: FrozenConfig = field(default_factory=FrozenConfig)
+    reading: ReadConfig = field(default_factory=ReadConfig)
     batch: BatchConfig = field(default_factory=BatchConfig)
     optim: OptimConfig = field(default_factory=OptimConfig)
     loop: LoopConfig = field(default_factory=LoopConfig)
+    engine: EngineConfig = field(default_factory=EngineConfig)
 
     def __post_init__(self) -> None:
+        given: Any = self.data
+        given = (given,) if isinstance(given, (str, Path)) else given
+        object.__setattr__(self, "data", tuple(Path(os.path.expanduser(one)) for one in given))
         for name in _PATHS:
             if (value := getattr(self, name)) is not None:
                 object.__setattr__(self, name, Path(os.path.expanduser(value)))
@@ -66,18 +79,46 @@ class Run:
             raise ValueError(f"seed = {self.seed} must be at least 0 and below 2^63")
         if not 0 <= self.validation_share < 1:
             raise ValueError(f"validation_share = {self.validation_share} must be 0 up to 1")
+        self._check_weights()
         if self.validation and self.validation_share:
             raise ValueError("validation and validation_share exclude one another; give one")
+        if self.loop.patience and not (self.validation or self.validation_share):
+            raise ValueError("patience needs held-out losses; add validation or validation_share")
         if self.keep_optimizer and not self.adapter:
             raise ValueError("keep_optimizer needs an adapter to go on from; add --adapter")
+        if self.loop.sample_every and not self.prompts:
+            raise ValueError("sample_every needs prompts to continue; add --prompts TEXT")
         if self.frozen.embedding_on_cpu and "emb" in self.train_parts:
             raise ValueError("embedding_on_cpu: an embedding that trains moves with the model")
+
+    def _check_weights(self) -> None:
+        if not self.data:
+            raise ValueError("data names no file; give at least one")
+        if not self.weights:
+            return
+        if len(self.weights) != len(self.data):
+            raise ValueError(
+                f"weights: {len(self.weights)} for {len(self.data)} data files; give one for each"
+            )
+        if wrong := [weight for weight in self.weights if not 0 < weight <= _HEAVIEST]:
+            raise ValueError(f"weights: {wrong[0]} must be above 0 and at most {_HEAVIEST}")
+        if self.batch.dataload == "get":
+            raise ValueError(
+                "weights: windows (dataload get) cross the files; leave one of them out"
+            )
 
 
 # Of two that say the same thing, the one that is laid over the other takes its place.
 _RIVALS = {"steps": "epochs", "validation": "validation_share"}
 _RIVALS |= {other: name for name, other in _RIVALS.items()}
-_TABLES = {"frozen": FrozenConfig, "batch": BatchConfig, "optim": OptimConfig, "loop": LoopConfig}
+_TABLES = {
+    "reading": ReadConfig,
+    "frozen": FrozenConfig,
+    "batch": BatchConfig,
+    "optim": OptimConfig,
+    "loop": LoopConfig,
+    "engine": EngineConfig,
+}
 
 
 def run_from_mapping(values: Mapping[str, object], where: str) -> Run:
@@ -91,6 +132,8 @@ def run_from_mapping(values: Mapping[str, object], where: str) -> Run:
         chosen = {"name": chosen}
     if not isinstance(chosen, Mapping):
         raise UserError(f"{where}: method must be a name or a table with a name")
+    if isinstance(values.get("data"), (str, Path)):
+        values["data"] = (values["data"],)
     settings = {key: value for key, value in chosen.items() if key != "name"}
     values["method"] = method_named(str(chosen.get("name", PiSSA.name)), settings, where)
     return from_mapping(Run, values, where)

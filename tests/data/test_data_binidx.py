@@ -196,3 +196,110 @@ def test_a_full_disk_leaves_everything_as_it_was(
 def test_other_types_are_not_written(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="uint32 is no dtype of binidx"):
         binidx.write(tmp_path / "x", [[1]], np.uint32)
+
+
+DOCUMENTS = [[1, 2, 0], [3, 0]]
+FLAGS = [[False, True, True], [False, True]]
+
+
+def masked(prefix: Path) -> Path:
+    pair(prefix, DOCUMENTS)
+    pair(prefix.with_name(f"{prefix.name}.mask"), FLAGS, "B")
+    return prefix
+
+
+@pytest.mark.parametrize("suffix", ["", ".bin", ".idx"])
+def test_a_mask_is_read_from_beside_the_tokens(tmp_path: Path, suffix: str) -> None:
+    masked(tmp_path / "x")
+    read = binidx.read(tmp_path / f"x{suffix}")
+    assert documents_of(read) == DOCUMENTS
+    assert read.trained is not None
+    assert read.trained.dtype == np.bool_
+    assert read.trained.tolist() == [False, True, True, False, True]
+    assert isinstance(read.trained, np.memmap)
+
+
+def test_without_a_mask_everything_is_trained(tmp_path: Path) -> None:
+    assert binidx.read(pair(tmp_path / "x", DOCUMENTS)).trained is None
+
+
+def test_a_mask_goes_with_items_in_any_order(tmp_path: Path) -> None:
+    save(tmp_path / "x", struct.pack("<3H", 1, 2, 3), index([1, 2], [4, 0], [0, 1, 2], 8))
+    save(tmp_path / "x.mask", b"\0\0\1", index([1, 2], [2, 0], [0, 1, 2], 1))
+    read = binidx.read(tmp_path / "x")
+    assert documents_of(read) == [[3], [1, 2]]
+    assert read.trained is not None
+    assert read.trained.tolist() == [True, False, False]
+
+
+def test_bad_masks(tmp_path: Path) -> None:
+    def problem(bin_content: bytes | None, idx_content: bytes | None) -> str:
+        for suffix, content in ((".bin", bin_content), (".idx", idx_content)):
+            path = tmp_path / f"x.mask{suffix}"
+            path.unlink(missing_ok=True)
+            if content is not None:
+                path.write_bytes(content)
+        with pytest.raises(UserError) as caught:
+            binidx.read(tmp_path / "x")
+        assert "\n" not in str(caught.value)
+        return str(caught.value)
+
+    pair(tmp_path / "x", DOCUMENTS)
+    flags = b"\0\1\1\0\1"
+    good = index([3, 2], [0, 3], [0, 1, 2], 1)
+    assert "x.mask.idx: no such file; a mask needs both files" in problem(flags, None)
+    assert "x.mask.bin: no such file; a mask needs both files" in problem(None, good)
+    assert "x.mask.idx: is not the index of a binidx pair" in problem(flags, b"")
+    assert "x.mask.bin: has 4 bytes where x.mask.idx says 5" in problem(flags[:4], good)
+    assert "x.mask.bin: holds other values than 0 and 1" in problem(b"\0\1\2\0\1", good)
+    wide = index([3, 2], [0, 6], [0, 1, 2], 8)
+    assert "x.mask.idx: holds uint16, where a mask holds uint8" in problem(bytes(10), wide)
+    for other, size in [
+        (index([2, 3], [0, 2], [0, 1, 2], 1), 5),
+        (index([3], [0], [0, 1], 1), 3),
+        (index([3, 2], [0, 3], [0, 2], 1), 5),
+    ]:
+        assert "x.mask.idx: is the mask of other data" in problem(bytes(size), other)
+
+
+def test_masks_are_written_where_not_everything_is_trained(tmp_path: Path) -> None:
+    written = binidx.write(tmp_path / "w", DOCUMENTS, np.uint16, FLAGS)
+    assert (written.documents, written.tokens, written.trained) == (2, 5, 3)
+    masked(tmp_path / "x")
+    names = [f"{part}.{kind}" for part in ("w", "w.mask") for kind in ("bin", "idx")]
+    for name in names:
+        assert (tmp_path / name).read_bytes() == (tmp_path / f"x{name[1:]}").read_bytes()
+    assert written.bytes == sum((tmp_path / name).stat().st_size for name in names)
+    # Over it one that needs no mask: the old one would be of other data.
+    written = binidx.write(tmp_path / "w", DOCUMENTS, np.uint16, [[True] * 3, [True] * 2])
+    assert (written.masked, written.trained) == (False, 5)
+    assert sorted(path.name for path in tmp_path.glob("w*")) == ["w.bin", "w.idx"]
+
+
+def test_no_index_lies_beside_files_of_other_data(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    masked(tmp_path / "x")
+    seen = []
+
+    def replace(source: Path, target: Path) -> None:
+        seen.append((target.name, (tmp_path / "x.idx").exists()))
+        os.rename(source, target)
+
+    monkeypatch.setattr(os, "replace", replace)
+    binidx.write(tmp_path / "x", [[7, 8], [9]], np.uint16, [[False, False], [True]])
+    names = [name for name, _ in seen]
+    assert names[-1] == "x.idx"
+    assert sorted(names) == ["x.bin", "x.idx", "x.mask.bin", "x.mask.idx"]
+    assert not any(there for _, there in seen)
+
+
+def test_tokens_outside_the_vocabulary(tmp_path: Path) -> None:
+    read = binidx.read(pair(tmp_path / "x", [[1, 2], [300, 0], [400]], "i"))
+    places = ["first", "second", "third"]
+    binidx.check_vocabulary(read, 401, places)
+    with pytest.raises(UserError, match="second: token 300 is outside the model's vocab"):
+        binidx.check_vocabulary(read, 300, places)
+    negative = binidx.read(pair(tmp_path / "y", [[1], [-5]], "i"))
+    with pytest.raises(UserError, match="second: token -5 is outside"):
+        binidx.check_vocabulary(negative, 300, places)

@@ -13,16 +13,16 @@ from eyas.data import binidx
 from eyas.data.corpus import (
     Corpus,
     Summary,
-    is_tokens,
     load_corpus,
     select,
     split_share,
     summarize,
 )
-from eyas.data.documents import read_documents
 from eyas.data.huggingface import HuggingFace
 from eyas.data.preview import colored
+from eyas.data.reading import ReadConfig, read_documents
 from eyas.data.template import Mask
+from eyas.data.reading import is_tokens
 from eyas.data.tokenizer import Bytes, Tokenizer, WorldBytes, decode, tokenizer_of_tokens
 from eyas.data.world import World, open_world
 from eyas.errors import UserError
@@ -33,6 +33,10 @@ CHATS = [
     [("user", "1 + 1?"), ("assistant", "2"), ("user", "naïve?"), ("assistant", "café…")],
     [("user", "nobody answers")],
 ]
+
+
+def load(path: Path, tokenizer: Tokenizer, vocab_size: int, mask: Mask) -> Corpus:
+    return load_corpus([path], tokenizer, vocab_size, ReadConfig(mask=mask))
 
 
 def jsonl(path: Path, *records: Any) -> Path:
@@ -69,7 +73,7 @@ def small(lengths: list[int], trained: list[bool] | None = None) -> Corpus:
 def expected_flags(path: Path, mask: Mask, tokenizer: Tokenizer) -> list[list[bool]]:
     """Byte by byte: a token is trained if one of its bytes is."""
     flags = []
-    for each in read_documents(path, mask):
+    for each in read_documents(path, ReadConfig(mask=mask)):
         marks = [span.trained for span in each.spans for _ in span.text.encode()]
         at, of_document = 0, []
         for token in tokenizer.encode("".join(span.text for span in each.spans)):
@@ -83,13 +87,13 @@ def expected_flags(path: Path, mask: Mask, tokenizer: Tokenizer) -> list[list[bo
 
 def test_a_conversation_byte_by_byte(tmp_path: Path) -> None:
     tokenizer = WorldBytes()
-    corpus = load_corpus(chats(tmp_path), tokenizer, 257, "auto")
+    corpus = load(chats(tmp_path), tokenizer, 257, "auto")
     tokens, trained = document(corpus, 0)
     assert tokens == [byte + 1 for byte in b"User: a\n\nAssistant: b"] + [0]
     assert trained == [False] * 19 + [True] * 3
     assert not any(document(corpus, 3)[1])
     assert document(corpus, 3)[0][-1] == 0
-    assert corpus.places == [f"chats.jsonl:{line}" for line in (1, 2, 3, 4)]
+    assert list(corpus.places) == [f"chats.jsonl:{line}" for line in (1, 2, 3, 4)]
     assert corpus.tokens.dtype == np.uint16
     assert corpus.trained.dtype == np.bool_
     assert len(corpus) == 4
@@ -101,10 +105,10 @@ def test_trained_tokens_are_those_with_a_trained_byte(
     tmp_path: Path, tokenizer: Tokenizer, mask: Mask
 ) -> None:
     path = chats(tmp_path)
-    corpus = load_corpus(path, tokenizer, tokenizer.vocab_size, mask)
+    corpus = load(path, tokenizer, tokenizer.vocab_size, mask)
     expected = expected_flags(path, mask, tokenizer)
     assert [document(corpus, at)[1] for at in range(len(corpus))] == expected
-    for at, each in enumerate(read_documents(path, mask)):
+    for at, each in enumerate(read_documents(path, ReadConfig(mask=mask))):
         tokens, _ = document(corpus, at)
         assert decode(tokenizer, tokens) == "".join(span.text for span in each.spans)
 
@@ -116,7 +120,7 @@ def test_tokens_on_the_border_are_trained(tmp_path: Path) -> None:
     vocabulary.write_text("".join([*bytes_lines, merged]))
     text = "Assistant: bx\n\nUser: z\n\nAssistant: y"
     path = jsonl(tmp_path / "d.jsonl", {"text": text})
-    corpus = load_corpus(path, open_world(vocabulary), 303, "answers")
+    corpus = load(path, open_world(vocabulary), 303, "answers")
     tokens, trained = document(corpus, 0)
     assert tokens[:3] == [300, ord("x") + 1, 301]
     assert trained[:3] == [True, True, True]
@@ -139,7 +143,7 @@ def test_a_tokenizer_whose_pieces_differ_from_the_text(tmp_path: Path) -> None:
     # Seven characters become eleven before the answer, and three within it.
     text = "User: ﬃﬃ\n\nAssistant: ﬁ\n\nUser: ﬀ"
     path = jsonl(tmp_path / "d.jsonl", {"text": text})
-    corpus = load_corpus(path, tokenizer, 270, "answers")
+    corpus = load(path, tokenizer, 270, "answers")
     tokens, trained = document(corpus, 0)
     kept = [token for token, flag in zip(tokens, trained, strict=True) if flag]
     assert decode(tokenizer, kept) == " fi\n\n"
@@ -149,42 +153,44 @@ def test_a_tokenizer_whose_pieces_differ_from_the_text(tmp_path: Path) -> None:
 
 def test_wide_vocabularies_take_wide_tokens(tmp_path: Path) -> None:
     path = jsonl(tmp_path / "d.jsonl", {"text": "a"})
-    assert load_corpus(path, WorldBytes(), 65536, "auto").tokens.dtype == np.uint16
-    corpus = load_corpus(path, WorldBytes(), 65537, "auto")
+    assert load(path, WorldBytes(), 70000, "auto").tokens.dtype == np.uint16
+    vocabulary = tmp_path / "wide.txt"
+    vocabulary.write_text("65536 'a' 1\n")
+    corpus = load(path, open_world(vocabulary), 70000, "auto")
     assert corpus.tokens.dtype == np.int32
-    assert corpus.tokens.tolist() == [98, 0]
+    assert corpus.tokens.tolist() == [65536, 0]
 
 
 def test_tokens_outside_the_vocabulary(tmp_path: Path) -> None:
     path = jsonl(tmp_path / "d.jsonl", {"text": "a"}, {"text": "b你"})
     problem = r"d\.jsonl:2: the tokenizer 'world' gives token 10464, .*vocabulary of 257; give"
     with pytest.raises(UserError, match=problem):
-        load_corpus(path, World(), 257, "auto")
+        load(path, World(), 257, "auto")
 
 
 def test_what_a_vocabulary_cannot_hold(tmp_path: Path) -> None:
     path = jsonl(tmp_path / "d.jsonl", {"text": "a\0b"})
-    assert load_corpus(path, WorldBytes(), 257, "auto").tokens.tolist() == [98, 1, 99, 0]
+    assert load(path, WorldBytes(), 257, "auto").tokens.tolist() == [98, 1, 99, 0]
     with pytest.raises(UserError, match=r"d\.jsonl:1: the text holds what the tokenizer 'bytes'"):
-        load_corpus(path, Bytes(), 256, "auto")
+        load(path, Bytes(), 256, "auto")
     vocabulary = tmp_path / "letters.txt"
     vocabulary.write_text("1 'a' 1\n")
     with pytest.raises(UserError, match=r"d\.jsonl:1: letters\.txt has no token for the byte 0x0"):
-        load_corpus(path, open_world(vocabulary), 256, "auto")
+        load(path, open_world(vocabulary), 256, "auto")
 
 
 def test_mistakes_in_the_data_come_through(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="no such file"):
-        load_corpus(tmp_path / "none", WorldBytes(), 257, "auto")
+        load(tmp_path / "none", WorldBytes(), 257, "auto")
     (tmp_path / "d.jsonl").write_text('{"text": "a"}\n{\n')
     with pytest.raises(UserError, match=r"d\.jsonl:2: bad JSON"):
-        load_corpus(tmp_path / "d.jsonl", WorldBytes(), 257, "auto")
+        load(tmp_path / "d.jsonl", WorldBytes(), 257, "auto")
 
 
 @pytest.mark.parametrize("name", ["t", "t.bin", "t.idx"])
 def test_token_files(tmp_path: Path, name: str) -> None:
     token_file(tmp_path / "t", [[5, 6, 0], [7, 8], [9]])
-    corpus = load_corpus(tmp_path / name, WorldBytes(), 257, "auto")
+    corpus = load(tmp_path / name, WorldBytes(), 257, "auto")
     assert [document(corpus, at)[0] for at in range(3)] == [[5, 6, 0], [7, 8], [9]]
     assert corpus.trained.all()
     assert list(corpus.places) == [f"t.bin document {number}" for number in (1, 2, 3)]
@@ -205,7 +211,7 @@ def test_token_files_of_other_widths(
     tmp_path: Path, dtype: Any, vocab_size: int, kept: Any
 ) -> None:
     path = token_file(tmp_path / "t", [[5, 6, 0]], dtype)
-    corpus = load_corpus(path, WorldBytes(), vocab_size, "all")
+    corpus = load(path, WorldBytes(), vocab_size, "all")
     assert corpus.tokens.dtype == kept
     assert corpus.tokens.tolist() == [5, 6, 0]
 
@@ -215,20 +221,20 @@ def test_token_files_outside_the_vocabulary(tmp_path: Path, token: int) -> None:
     path = token_file(tmp_path / "t", [[5, 0], [6, token, 0], [0]], np.int32)
     problem = rf"t\.bin document 2: token {token} is outside the model's vocabulary of 257; make"
     with pytest.raises(UserError, match=problem):
-        load_corpus(path, WorldBytes(), 257, "auto")
+        load(path, WorldBytes(), 257, "auto")
 
 
 def test_token_files_have_no_answers(tmp_path: Path) -> None:
     path = token_file(tmp_path / "t", [[5, 0]])
     with pytest.raises(UserError, match="no text to find answers in"):
-        load_corpus(path, WorldBytes(), 257, "answers")
+        load(path, WorldBytes(), 257, "answers")
 
 
 def test_a_folder_beside_token_files_of_its_name_is_read(tmp_path: Path) -> None:
     token_file(tmp_path / "t", [[5, 0]])
     (tmp_path / "t").mkdir()
     (tmp_path / "t" / "a.txt").write_text("a")
-    assert load_corpus(tmp_path / "t", WorldBytes(), 257, "auto").tokens.tolist() == [98, 0]
+    assert load(tmp_path / "t", WorldBytes(), 257, "auto").tokens.tolist() == [98, 0]
 
 
 def test_summary() -> None:
@@ -240,6 +246,7 @@ def test_summary() -> None:
         tokens=19,
         trained_tokens=4,
         too_long=1,
+        lost_tokens=0,
         too_short=1,
         pieces=2,
         untrained_pieces=3,
@@ -269,7 +276,7 @@ def test_select() -> None:
 
 def test_select_from_token_files(tmp_path: Path) -> None:
     path = token_file(tmp_path / "t", [[5, 0], [6, 0], [7, 0]])
-    chosen = select(load_corpus(path, WorldBytes(), 257, "auto"), np.array([2, 0]))
+    chosen = select(load(path, WorldBytes(), 257, "auto"), np.array([2, 0]))
     assert chosen.tokens.tolist() == [7, 0, 5, 0]
     assert chosen.trained.all()
     assert list(chosen.places) == ["t.bin document 3", "t.bin document 1"]
@@ -306,11 +313,13 @@ def test_token_files_of_a_model_without_a_known_tokenizer(tmp_path: Path) -> Non
     path = token_file(tmp_path / "t", [[5, 299, 0]])
     text = jsonl(tmp_path / "d.jsonl", {"text": "a"})
     tokenizer = tokenizer_of_tokens(300, None, None)
-    corpus = load_corpus(path, tokenizer, 300, "auto")
+    corpus = load(path, tokenizer, 300, "auto")
     assert colored(corpus, 0, tokenizer) == [("5 299 ", True)]
     with pytest.raises(UserError, match=r"d\.jsonl:1: .* 300 tokens, and no tokenizer is known"):
-        load_corpus(text, tokenizer, 300, "auto")
-    assert [is_tokens(each) for each in (path, path.with_suffix(".bin"), text, tmp_path)] == [
+        load(text, tokenizer, 300, "auto")
+    assert [
+        is_tokens(each, ReadConfig()) for each in (path, path.with_suffix(".bin"), text, tmp_path)
+    ] == [
         True,
         True,
         False,

@@ -60,10 +60,16 @@ def test_byte_level_tokens_stand_for_bytes(saved: Saved) -> None:
     text = "the naïve cat:\n\n\t春 眠😀\x00\x7f  end \u3000"
     tokens = tokenizer.encode(text)
     assert tokens == byte_level().encode(text).ids
+    assert tokenizer.encode_bytes(text.encode()).tolist() == tokens
     assert b"".join(map(tokenizer.token_bytes, tokens)) == text.encode()
     assert decode(tokenizer, tokens) == text
     single = {tokenizer.token_bytes(token) for token in range(300)}
     assert {bytes([byte]) for byte in range(256)} <= single
+
+
+def test_bytes_that_are_no_text(saved: Saved) -> None:
+    with pytest.raises(UserError, match="takes UTF-8 only, and there is the byte 0xe4"):
+        saved(byte_level()).encode_bytes(b"a\xe4b")
 
 
 def test_ids_without_text(saved: Saved) -> None:

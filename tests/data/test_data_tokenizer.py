@@ -2,10 +2,12 @@
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 from tokenizers import Tokenizer as Library
 from tokenizers import models
 
+from eyas.data.characters import Characters
 from eyas.data.huggingface import HuggingFace
 from eyas.data.tokenizer import (
     Bytes,
@@ -47,6 +49,21 @@ def test_world_bytes() -> None:
     assert [tokenizer.token_bytes(token) for token in (0, 1, 256)] == [b"", b"\0", b"\xff"]
 
 
+@pytest.mark.parametrize("tokenizer", [Bytes(), WorldBytes()], ids=lambda t: t.name)
+def test_any_bytes(tokenizer: Tokenizer) -> None:
+    assert tokenizer.encode_bytes(TEXT.encode()).tolist() == tokenizer.encode(TEXT)
+    tokens = tokenizer.encode_bytes(b"\x01\xff\xe4")
+    assert tokens.dtype == np.int32
+    assert b"".join(map(tokenizer.token_bytes, tokens.tolist())) == b"\x01\xff\xe4"
+
+
+@pytest.mark.parametrize("token", [-1, 2**31, 2**40])
+def test_ids_out_of_range_stand_for_nothing(token: int, tmp_path: Path) -> None:
+    hf = HuggingFace(hf_file(tmp_path / "x.json", 3))
+    for tokenizer in (World(), Bytes(), WorldBytes(), Characters.of("ab"), hf):
+        assert tokenizer.token_bytes(token) == b""
+
+
 def test_cut_characters_are_replaced() -> None:
     assert decode(WorldBytes(), [byte + 1 for byte in b"a\xe4\xbd"]) == "a\ufffd"
 
@@ -81,6 +98,21 @@ def test_a_file_beside_the_model(tmp_path: Path) -> None:
     assert isinstance(tokenizer_for(320, tmp_path, None), HuggingFace)
     world_file(tmp_path / "rwkv_vocab_mine.txt", 300)
     assert isinstance(tokenizer_for(320, tmp_path / "model.pth", None), WorldFile)
+
+
+def test_a_character_vocabulary(tmp_path: Path) -> None:
+    Characters.of("hello 你好").save(tmp_path / "vocab.json")
+    tokenizer = tokenizer_for(8, tmp_path / "model.pth", None)
+    assert isinstance(tokenizer, Characters)
+    assert isinstance(tokenizer, Tokenizer)
+    assert isinstance(tokenizer_for(65536, None, tmp_path / "vocab.json"), Characters)
+    assert isinstance(tokenizer_for(65536, tmp_path / "model.pth", None), World)
+
+
+def test_hf_files_named_vocab_json_are_no_character_vocabulary(tmp_path: Path) -> None:
+    (tmp_path / "vocab.json").write_text('{"0": 0, "a": 1}')
+    with pytest.raises(UserError, match=r"vocab\.json: is not a tokenizer\.json"):
+        tokenizer_for(5000, tmp_path / "model.pth", None)
 
 
 def test_files_beside_the_model_that_belong_to_another_one(tmp_path: Path) -> None:
@@ -145,5 +177,7 @@ def test_tokens_need_no_tokenizer(tmp_path: Path) -> None:
     assert decode(tokenizer, [299, 7, 0]) == "299 7 "
     with pytest.raises(UserError, match="300 tokens, and no tokenizer is known for it"):
         tokenizer.encode("a")
+    with pytest.raises(UserError, match="no tokenizer is known for it"):
+        tokenizer.encode_bytes(b"a")
     with pytest.raises(UserError, match="is not a file"):
         tokenizer_of_tokens(300, None, "none.json")

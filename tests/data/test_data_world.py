@@ -1,14 +1,25 @@
 """The World tokenizers against the trie of the `rwkv` package."""
 
+import pickle
 import random
 from pathlib import Path
 
+import numpy as np
 import pytest
 import rwkv.rwkv_tokenizer
 from rwkv.rwkv_tokenizer import TRIE_TOKENIZER
 
+from eyas import native
+from eyas.data.longest import LongestMatch, Rust
 from eyas.data.tokenizer import decode
-from eyas.data.world import World, WorldFile, open_world, read_table, standard_table
+from eyas.data.world import (
+    World,
+    WorldFile,
+    open_world,
+    read_table,
+    standard_matcher,
+    standard_table,
+)
 from eyas.errors import UserError
 
 SHIPPED = Path(rwkv.rwkv_tokenizer.__file__).with_name("rwkv_vocab_v20230424.txt")
@@ -35,9 +46,18 @@ def reference() -> TRIE_TOKENIZER:
     return TRIE_TOKENIZER(str(SHIPPED))
 
 
+@pytest.fixture(scope="module", params=["as it comes", "Rust", "Python"])
+def world(request: pytest.FixtureRequest) -> World:
+    """By each of the matchers; as it comes it is compiled, if that can be."""
+    slow = LongestMatch(standard_table())
+    return World({"Rust": Rust(slow), "Python": slow}.get(request.param))
+
+
 @pytest.fixture(scope="module")
-def world() -> World:
-    return World()
+def token_texts(reference: TRIE_TOKENIZER) -> dict[str, list[int]]:
+    """The tokens that are text, and what each is encoded as."""
+    pieces = [piece.decode(errors="replace") for piece in reference.idx2token.values()]
+    return {piece: reference.encode(piece) for piece in pieces if "\ufffd" not in piece}
 
 
 def random_texts(seed: int, count: int) -> list[str]:
@@ -63,13 +83,15 @@ def test_ids_without_a_token_are_empty(world: World) -> None:
     assert [world.token_bytes(token) for token in (0, 65530, 65535)] == [b""] * 3
 
 
-def test_every_token_that_is_text_is_encoded_alike(world: World, reference: TRIE_TOKENIZER) -> None:
-    for piece in reference.idx2token.values():
-        try:
-            text = piece.decode()
-        except UnicodeDecodeError:
-            continue
-        assert world.encode(text) == reference.encode(text)
+def test_every_token_that_is_text_is_encoded_alike(
+    world: World, token_texts: dict[str, list[int]]
+) -> None:
+    assert {text: world.encode(text) for text in token_texts} == token_texts
+
+
+def test_the_compiled_trie_is_used_where_it_is() -> None:
+    kind = native.Trie if native.library() else Rust
+    assert isinstance(standard_matcher(), kind)
 
 
 @pytest.mark.parametrize("text", TEXTS)
@@ -84,10 +106,35 @@ def test_random_texts_are_encoded_alike(world: World, reference: TRIE_TOKENIZER)
         assert world.encode(text) == reference.encode(text)
 
 
-def test_the_python_encoder_agrees_on_the_whole_vocabulary(reference: TRIE_TOKENIZER) -> None:
-    tokenizer = WorldFile(standard_table(), "world")
-    for text in TEXTS + random_texts(seed=2, count=100):
-        assert tokenizer.encode(text) == reference.encode(text)
+def test_random_bytes_are_encoded_alike(world: World, reference: TRIE_TOKENIZER) -> None:
+    chance = random.Random(4)
+    pieces = list(reference.idx2token.values())
+    for _ in range(200):
+        data = b"".join(
+            chance.choice(pieces) if chance.random() < 0.7 else chance.randbytes(3)
+            for _ in range(chance.randrange(30))
+        )
+        tokens = world.encode_bytes(data)
+        assert tokens.dtype == np.int32
+        assert tokens.tolist() == reference.encodeBytes(data)
+        assert b"".join(map(world.token_bytes, tokens.tolist())) == data
+
+
+def test_a_long_text_is_encoded_alike(reference: TRIE_TOKENIZER) -> None:
+    text = "".join(TEXTS + random_texts(seed=5, count=500)) * 3
+    assert World().encode(text) == reference.encode(text)
+
+
+def test_bytes_and_text_are_encoded_alike(world: World) -> None:
+    for text in TEXTS:
+        assert world.encode_bytes(text.encode()).tolist() == world.encode(text)
+
+
+def test_pickled() -> None:
+    world = pickle.loads(pickle.dumps(World()))
+    other = pickle.loads(pickle.dumps(WorldFile({1: b"a", 2: b"aa"}, "v.txt")))
+    assert world.encode(TEXTS[4]) == World().encode(TEXTS[4])
+    assert other.encode("aaa") == [2, 1]
 
 
 def test_a_trimmed_vocabulary(tmp_path: Path) -> None:
@@ -119,11 +166,14 @@ def test_a_short_piece_at_the_end_is_not_taken_for_a_long_one(tmp_path: Path) ->
     assert [tokenizer.token_bytes(unused) for unused in (0, 5)] == [b"", b""]
 
 
-def test_a_byte_without_a_token_is_named(tmp_path: Path) -> None:
-    path = tmp_path / "letters.txt"
-    path.write_text("1 'a' 1\n2 'b' 1\n3 'ba' 2\n")
+@pytest.mark.parametrize("python", [False, True])
+def test_a_byte_without_a_token_is_named(python: bool) -> None:
+    table = {1: b"a", 2: b"b", 3: b"ba"}
+    tokenizer = WorldFile(table, "letters.txt", LongestMatch(table) if python else None)
     with pytest.raises(UserError, match=r"letters\.txt has no token for the byte 0x63 \(at 'ca'"):
-        open_world(path).encode("abca")
+        tokenizer.encode("abca")
+    with pytest.raises(UserError, match=r"no token for the byte 0xff \(at '\ufffd'\)"):
+        tokenizer.encode_bytes(b"ab\xff")
 
 
 @pytest.mark.parametrize(
@@ -133,6 +183,7 @@ def test_a_byte_without_a_token_is_named(tmp_path: Path) -> None:
         ("1 'a' 1\nhello\n", r"v\.txt:2: is not a vocabulary line"),
         ("1 __import__('os') 1\n", r"v\.txt:1: is not a vocabulary line"),
         ("1 'a' + __import__('os').sep + 'b' 3\n", r"v\.txt:1: is not a vocabulary line"),
+        ("1 'a' 'b' 6\n", r"v\.txt:1: is not a vocabulary line"),
         ("1 '' 0\n", r"v\.txt:1: is not a vocabulary line"),
         ("0 'a' 1\n", r"v\.txt:1: is not a vocabulary line"),
         ("99999999 'a' 1\n", r"v\.txt:1: is not a vocabulary line"),

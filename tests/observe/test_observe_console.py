@@ -9,7 +9,8 @@ from rich.console import Console
 
 from eyas.observe.average import Average
 from eyas.observe.console import console
-from eyas.training.events import Event, Finished, Saved, Step, Validated
+from eyas.observe.flops import Utilization
+from eyas.training.events import Event, Finished, Sampled, Saved, Step, Validated
 
 
 def step(number: int, seconds: float = 1.0, loss: float = 2.0) -> Step:
@@ -27,7 +28,20 @@ def shown(events: Iterable[Event], total: int, terminal: bool = False, width: in
 
 def test_a_plain_line_says_everything() -> None:
     assert shown([step(25, seconds=0.5)], total=100) == (
-        "step 25/100  loss 2.000 (2.000)  lr 2.0e-05  2,000 tok/s  0:00:38 left  3.0 GiB\n"
+        "step 25/100  loss 2.000 (2.000)  0:00:38 left  "
+        "lr 2.0e-05  2,000 tok/s (80 trained)  3.0 GiB\n"
+    )
+
+
+def test_utilization_and_the_last_held_out_loss() -> None:
+    file = io.StringIO()
+    # 1000 tokens of 2 FLOPs in a second are a quarter of 8000.
+    with console(100, Console(file=file), utilization=Utilization(2.0, 0.0, 8000.0)) as sink:
+        sink(Validated(1, 2.25, 100))
+        sink(step(2))
+    assert file.getvalue().splitlines()[1] == (
+        "step 2/100  loss 2.000 (2.000)  held out 2.250  0:01:38 left  "
+        "lr 2.0e-05  1,000 tok/s (40 trained)  MFU 25%  3.0 GiB"
     )
 
 
@@ -72,6 +86,24 @@ def test_other_events_have_lines_of_their_own() -> None:
     assert all(line in on_terminal for line in expected)
 
 
+SAMPLE = Sampled(30, "User: a[b]\n\nAssistant:", " \x1b[31m[x]" + "y" * 1000)
+
+
+def test_a_sample_is_a_block_that_cannot_steer_the_terminal() -> None:
+    assert shown([SAMPLE], total=100).splitlines() == [
+        "step 30: a sample",
+        "  | User: a[b]",
+        "  | ",
+        "  | Assistant:[[ \\x1b[31m[x]" + "y" * 591 + " …]]",
+    ]
+
+
+def test_a_sample_is_dim_on_a_terminal() -> None:
+    output = shown([SAMPLE], total=100, terminal=True)
+    assert "\x1b[2m  | User: a[b]\x1b[0m" in output
+    assert "\x1b[31m" not in output
+
+
 def test_what_was_lowest_before_the_resume_counts() -> None:
     file = io.StringIO()
     with console(10, Console(file=file), lowest=2.0) as sink:
@@ -86,7 +118,8 @@ def test_what_was_lowest_before_the_resume_counts() -> None:
 @pytest.mark.parametrize("width", [80, 120])
 def test_the_bar_shows_the_last_step(width: int) -> None:
     output = shown([step(1), step(300)], total=1000, terminal=True, width=width)
-    assert "300/1000  loss 2.000 (2.000)  lr 2.0e-05  1,000 tok/s  0:11:40 left  3.0 GiB" in output
+    assert "300/1000  loss 2.000 (2.000)  0:11:40 left" in output
+    assert "lr 2.0e-05  1,000 tok/s (40 trained)  3.0 GiB" in output
 
 
 def test_average_is_exact_for_equal_values_and_follows_new_ones() -> None:

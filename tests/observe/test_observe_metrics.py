@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 from eyas.errors import UserError
+from eyas.observe.flops import Utilization
 from eyas.observe.metrics import held_out_losses, open_metrics, read_metrics
-from eyas.training.events import Event, Finished, Saved, Step, Validated
+from eyas.training.events import Event, Finished, Sampled, Saved, Step, Validated
 
 
 def step(number: int, loss: float = 2.5) -> Step:
@@ -39,11 +40,46 @@ def test_lines_hold_everything(tmp_path: Path) -> None:
             "trained_tokens": 40,
             "seconds": 0.25,
             "peak_bytes": 2**30,
+            "tokens_per_second": 400.0,
+            "trained_tokens_per_second": 160.0,
         },
         {"event": "validated", "step": 1, "loss": 2.25, "tokens": 30},
         {"event": "saved", "step": 2, "path": str(Path("跑/step-2"))},
         {"event": "finished", "step": 2, "reason": "steps done", "signal": 0},
     ]
+
+
+def test_utilization_where_the_machine_is_known(tmp_path: Path) -> None:
+    path = tmp_path / "metrics.jsonl"
+    # 100 tokens of 3 FLOPs and 40 trained ones of 5 more, in a quarter second: 2000 a second.
+    with open_metrics(path, utilization=Utilization(3.0, 5.0, peak_flops=8000.0)) as sink:
+        sink(step(1))
+    assert read_metrics(path)[0]["mfu"] == 0.25
+
+
+def test_samples_keep_their_text(tmp_path: Path) -> None:
+    path = tmp_path / "metrics.jsonl"
+    sample = Sampled(5, "User: 你好\n\nAssistant:", " <b>\x00\ud800\U0001f985</b>\n")
+    write(path, [step(5), sample])
+    write(path, [step(6)], resume_step=5)
+    (line,) = (line for line in read_metrics(path) if line["event"] == "sampled")
+    assert (line["step"], line["prompt"], line["text"]) == (5, sample.prompt, sample.text)
+
+
+def test_a_full_disk_leaves_whole_lines(tmp_path: Path) -> None:
+    resource = pytest.importorskip("resource")
+    path = tmp_path / "metrics.jsonl"
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    with open_metrics(path) as sink:
+        sink(step(1))
+        try:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (path.stat().st_size + 50, limits[1]))
+            with pytest.raises(OSError, match=r"metrics\.jsonl"):
+                sink(step(2))
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        sink(step(3))
+    assert [line["step"] for line in read_metrics(path)] == [1, 3]
 
 
 def test_a_line_is_there_at_once(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """A checkpoint is there whole or not at all."""
 
 import errno
+import math
 import os
 from pathlib import Path
 from typing import BinaryIO
@@ -10,12 +11,20 @@ import torch
 from weights import write_model
 
 from eyas.adapters import PiSSA, attach, describe
+from eyas.data import Cursor
 from eyas.errors import UserError
 from eyas.models import Model, load
 from eyas.training import checkpoint
-from eyas.training.checkpoint import locked, newest_checkpoint, save_checkpoint
+from eyas.training.checkpoint import (
+    best_checkpoint,
+    locked,
+    newest_checkpoint,
+    save_checkpoint,
+    states_to_save,
+)
 from eyas.training.loop import Progress
 from eyas.training.optim import OptimConfig, Optimizer
+from eyas.training.ranks import Ranks
 
 METHOD = PiSSA(rank=2)
 
@@ -27,11 +36,12 @@ def model(tmp_path: Path) -> Model:
     return loaded
 
 
-def save(run: Path, model: Model, step: int, keep: int = 2) -> Path:
+def save(run: Path, model: Model, step: int, keep: int = 2, best: int = 0) -> Path:
     adapter = describe(model, METHOD, "base", 0, step)
     run.mkdir(exist_ok=True)
-    optimizer = Optimizer(model, OptimConfig(lr=1e-3))
-    return save_checkpoint(run, Progress(step), "data", adapter, optimizer, keep)
+    states = states_to_save(Optimizer(model, OptimConfig(lr=1e-3)), Ranks())
+    progress = Progress(step, Cursor(1, 7), 123, 1.5 if best else math.inf, best, 3)
+    return save_checkpoint(run, progress, "data", adapter, states, keep)
 
 
 def names(run: Path) -> list[str]:
@@ -45,8 +55,19 @@ def test_the_newest_are_kept(tmp_path: Path, model: Model) -> None:
     assert names(run) == ["00000010", "00000100"]
     newest = newest_checkpoint(run)
     assert newest is not None
-    assert (newest.progress, newest.data) == (Progress(100), "data")
+    assert (newest.progress, newest.data) == (Progress(100, Cursor(1, 7), 123, stale=3), "data")
     assert newest.adapter().step == 100
+    assert best_checkpoint(run) is None
+
+
+def test_the_best_is_kept_too(tmp_path: Path, model: Model) -> None:
+    run = tmp_path / "run"
+    for step in (5, 10, 100, 110):
+        save(run, model, step, keep=1, best=10 if step > 5 else 5)
+    assert names(run) == ["00000010", "00000110"]
+    best = best_checkpoint(run)
+    assert best is not None
+    assert best.progress == Progress(10, Cursor(1, 7), 123, 1.5, 10, 3)
 
 
 def test_no_checkpoint_yet(tmp_path: Path) -> None:

@@ -146,7 +146,7 @@ def test_muon_alone_where_only_matrices_of_the_blocks_train(tmp_path: Path) -> N
     settings = {"optimizer": "muon", "muon_lr": 0.02}
     optimizer = Optimizer(model, OptimConfig(lr=PEAK, **settings))
     assert [type(o).__name__ for o in optimizer.optimizers] == ["Muon"]
-    Optimizer(model, OptimConfig(lr=PEAK, **settings)).load_state_dict(optimizer.state_dict())
+    Optimizer(model, OptimConfig(lr=PEAK, **settings)).load(optimizer.state())
     assert all(way.any() for way in moved(model, 1.0, **settings).values())
 
 

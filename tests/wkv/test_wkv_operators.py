@@ -6,8 +6,9 @@ from tolerance import assert_close
 from torch import Tensor
 
 from eyas import wkv
+from eyas.native import library
 
-BACKENDS = [wkv.reference, wkv.chunked]
+BACKENDS = [wkv.reference, wkv.chunked, *([wkv.native] if library() else [])]
 OPERATORS = ["wkv6", "wkv7"]
 
 
@@ -99,10 +100,11 @@ def test_cut_sequences_carry_the_state(backend, name, cut):
     assert_close(state, end)
 
 
+@pytest.mark.parametrize("backend", BACKENDS[1:], ids=lambda b: b.__name__)
 @pytest.mark.parametrize("name", OPERATORS)
-def test_extreme_decay_gives_no_nan(name):
+def test_extreme_decay_gives_no_nan(backend, name):
     args = inputs(name, 64, "weak", torch.float32)
     args[1] = torch.full_like(args[1], -1000.0).requires_grad_()
-    out, state = getattr(wkv.chunked, name)(*args)
+    out, state = getattr(backend, name)(*args)
     grads = torch.autograd.grad(out.sum() + state.sum(), args)
     assert all(torch.isfinite(x).all() for x in (out, state, *grads))

@@ -6,6 +6,7 @@ from eyas.cli.options import Group, Verb, run_cli
 
 _VERBS = {
     "train": Verb("eyas.cli.train:train", "Fine-tune a model on a data file."),
+    "prepare": Verb("eyas.cli.prepare:command", "Turn data into a file of tokens, for many runs."),
     "sweep": Verb("eyas.cli.sweep:sweep", "Compare methods and learning rates in short runs."),
     "merge": Verb("eyas.cli.merge:merge", "Write base and adapter as one model file."),
     "convert": Verb("eyas.cli.convert:command", "Write an adapter in another program's form."),

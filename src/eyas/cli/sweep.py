@@ -14,7 +14,7 @@ from rich.console import Console
 from eyas.adapters import METHODS, AnyMethod, method_named
 from eyas.cli.options import add_options
 from eyas.config import fields_of, from_mapping
-from eyas.data import BatchConfig
+from eyas.data import BatchConfig, ReadConfig
 from eyas.errors import UserError
 from eyas.files import write_bytes
 from eyas.observe.console import console
@@ -38,6 +38,7 @@ from eyas.sweep import (
     trials,
 )
 from eyas.training.checkpoint import locked
+from eyas.training.engine import EngineConfig
 from eyas.training.events import Finished, Step
 from eyas.training.loop import LoopConfig
 from eyas.training.optim import OptimConfig
@@ -91,9 +92,11 @@ def _without(cls: type[Any], *names: str) -> type[Any]:
     _without(Run, "model", "data", "out", "seed", "adapter", "keep_optimizer", "validation_share"),
     *METHODS,
     FrozenConfig,
+    ReadConfig,
     BatchConfig,
     _without(OptimConfig, "lr"),
     LoopConfig,
+    _without(EngineConfig, "devices", "num_nodes", "rendezvous", "strategy"),
 )
 def sweep(model: str, data: str, out: Path | None, typed: dict[str, Any]) -> int:
     """Train MODEL on DATA with each method at each learning rate, and compare held-out losses.

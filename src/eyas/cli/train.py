@@ -1,7 +1,10 @@
 """`eyas train`: two paths start a run; the same command again goes on with it."""
 
 import math
+import os
 import shlex
+import sys
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +13,7 @@ import click
 from eyas.adapters import METHODS, described
 from eyas.cli.options import add_options
 from eyas.config import read_toml, to_mapping
-from eyas.data import BatchConfig, colored, summarize
+from eyas.data import BatchConfig, ReadConfig, colored, summarize
 from eyas.errors import UserError
 from eyas.observe.console import console
 from eyas.observe.metrics import held_out_losses
@@ -27,44 +30,86 @@ from eyas.settings import (
     run_from_mapping,
     run_to_mapping,
 )
-from eyas.training.events import Event, Finished
+from eyas.training.engine import EngineConfig, backend_for, share_threads
+from eyas.training.events import Finished, Step
 from eyas.training.loop import LoopConfig
 from eyas.training.optim import OptimConfig
+from eyas.training.ranks import Ranks, found_ranks, joined
 
 
 @click.command(short_help="Fine-tune a model on a data file.")
-@click.argument("what", nargs=-1, required=True, metavar="MODEL DATA | run.toml")
+@click.argument("what", nargs=-1, required=True, metavar="MODEL DATA... | run.toml")
 @click.option(
     "--method",
     metavar="|".join(cls.name for cls in METHODS),
     help="how the model is adapted [default: pissa]",
 )
 @click.option("--dry-run", is_flag=True, help="show what would be done, time one step, and stop")
-@add_options(Run, *METHODS, FrozenConfig, BatchConfig, OptimConfig, LoopConfig)
+@add_options(
+    Run, *METHODS, FrozenConfig, ReadConfig, BatchConfig, OptimConfig, LoopConfig, EngineConfig
+)
 def train(what: tuple[str, ...], method: str | None, dry_run: bool, typed: dict[str, Any]) -> int:
     """Fine-tune MODEL (.pth or .safetensors) on DATA.
 
-    DATA is .jsonl, .txt, a folder of .txt files, or a binidx pair. Version and shape are read
-    from the model. The same command again resumes the run. Every option can also stand in a
+    DATA is jsonl, json, csv, parquet, txt (each also .gz or .zst), a folder of these, a binidx
+    pair, or a Hugging Face data set; several are mixed. Version and shape are read from the model. The same command again resumes the run. Every option can also stand in a
     TOML file (each run writes its own: run.toml); options typed here win.
 
     Ctrl-C or SIGTERM saves and ends the run, with exit code 130 or 143.
     """
-    prepared = prepare(_run(what, method, typed))
-    _show(prepared, dry_run)
-    if dry_run:
-        _estimate(prepared)
-        return 0
-    last: Event | None = None
-    with console(prepared.steps, lowest=_lowest_before(prepared)) as sink:
-        for event in start(prepared):
-            sink(event)
-            last = event
-    if isinstance(last, Finished) and last.reason == "interrupted":
-        click.echo("The same command goes on from here.")
-        return 128 + last.signal  # as shells have it
-    click.echo(f"Next: eyas merge {shlex.quote(str(prepared.out))}")
+    run = _run(what, method, typed)
+    ranks = found_ranks(os.environ)
+    if ranks is None and run.engine.world > 1:
+        from eyas.cli.launch import launch
+
+        return launch(run.engine, sys.argv[1:])
+    ranks = ranks or Ranks()
+    share_threads(run.engine, ranks)
+    with joined(ranks, os.environ, backend_for(run.engine)):
+        prepared = _prepared(run, ranks)
+        return _dry_run(prepared) if dry_run else _train(prepared)
+
+
+def _prepared(run: Run, ranks: Ranks) -> Prepared:
+    """The run, prepared on all ranks. What is wrong is told by the first of them that sees it."""
+    prepared, problem = None, ""
+    try:
+        prepared = prepare(run, ranks)
+    except UserError as error:
+        problem = str(error)
+    problems = ranks.gathered(problem)
+    if prepared is None or any(problems):
+        if ranks.rank != next(rank for rank, text in enumerate(problems) if text):
+            raise click.exceptions.Exit(2)
+        raise UserError(problem)
+    return prepared
+
+
+def _dry_run(prepared: Prepared) -> int:
+    if prepared.ranks.first:
+        _show(prepared, everything=True)
+    step = timed_step(prepared)
+    if prepared.ranks.first:
+        _estimate(prepared, step)
     return 0
+
+
+def _train(prepared: Prepared) -> int:
+    first, signal = prepared.ranks.first, 0
+    if first:
+        _show(prepared, everything=False)
+    with (
+        console(prepared.steps, lowest=_lowest_before(prepared)) if first else nullcontext() as sink
+    ):
+        for event in start(prepared):
+            if sink:
+                sink(event)
+            if isinstance(event, Finished) and event.reason == "interrupted":
+                signal = event.signal
+    if first:
+        out = shlex.quote(str(prepared.out))
+        click.echo("The same command goes on from here." if signal else f"Next: eyas merge {out}")
+    return 128 + signal if signal else 0  # as shells have it
 
 
 def _run(what: tuple[str, ...], method: str | None, typed: dict[str, Any]) -> Run:
@@ -75,9 +120,9 @@ def _run(what: tuple[str, ...], method: str | None, typed: dict[str, Any]) -> Ru
         if file.name == SETTINGS and (file.parent / "checkpoints").is_dir():
             values["out"] = str(file.parent)  # a run's own, which may have been moved
         what = what[1:]
-    named = dict(zip(("model", "data"), what, strict=False))
-    if len(what) > len(named):
-        raise UserError(f"train takes a model and one data file, not {what[2]} as well")
+    named: dict[str, object] = {"model": what[0]} if what else {}
+    if what[1:]:
+        named["data"] = what[1:]
     if method:
         typed = {**typed, "method": method}
     values = merged(values, nested({**_plain(typed), **named}))
@@ -116,16 +161,23 @@ def _show(prepared: Prepared, everything: bool) -> None:
 
 
 def _data_lines(prepared: Prepared) -> list[str]:
-    s, ctx = summarize(prepared.corpus, prepared.run.batch.ctx), prepared.run.batch.ctx
+    ctx, long = prepared.run.batch.ctx, prepared.run.batch.long
+    s = summarize(prepared.corpus, ctx, long)
     share = s.trained_tokens / max(s.tokens - s.documents, 1)
     lines = [
         f"{s.documents:,} documents, {s.tokens:,} tokens ({prepared.tokenizer.name}), "
         f"{share:.1%} of the targets trained",
     ]
-    if s.too_long:
+    if s.too_long and long == "split":
         lines.append(
             f"{s.too_long:,} are longer than {ctx} tokens and are cut into pieces: "
-            f"{s.pieces:,} rows in all, no token lost; each piece starts from a fresh state"
+            f"{s.pieces:,} in all, no token lost; each piece starts from a fresh state"
+        )
+    elif s.too_long:
+        what = "cut off there" if long == "truncate" else "left out"
+        lines.append(
+            f"{s.too_long:,} are longer than {ctx} tokens and are {what}: {s.lost_tokens:,} tokens "
+            f"lost (--long {long})"
         )
     if s.untrained_pieces:
         lines.append(f"{s.untrained_pieces:,} pieces have nothing to train and are left out")
@@ -163,13 +215,14 @@ def _run_lines(prepared: Prepared) -> list[str]:
         f"ctx {run.batch.ctx}, lr {run.optim.lr:g} ({run.optim.schedule})",
         str(prepared.out),
     ]
+    if prepared.ranks.world > 1:
+        lines.append(f"{prepared.ranks.world} processes; {run.engine.what()}")
     if checkpoint:
         lines.append(f"resuming after step {checkpoint.progress.step:,}")
     return lines
 
 
-def _estimate(prepared: Prepared) -> None:
-    step = timed_step(prepared)
+def _estimate(prepared: Prepared, step: Step) -> None:
     seconds = step.seconds * prepared.steps
     click.echo(
         f"one step took {step.seconds:.2f} s ({step.tokens / step.seconds:,.0f} tokens/s) and "

@@ -3,10 +3,10 @@
 `eyas.data.batches` is the module; the function of that name is imported from it.
 """
 
-from eyas.data.batches import Batch, BatchConfig, Cursor, one_pass, steps_per_epoch
-from eyas.data.corpus import Corpus, Summary, is_tokens, load_corpus, select, split_share, summarize
-from eyas.data.documents import Document, Span, read_documents
+from eyas.data.batches import Batch, BatchConfig, Cursor, Share, one_pass, step_count
+from eyas.data.corpus import Corpus, Summary, load_corpus, select, split_share, summarize
 from eyas.data.preview import colored
+from eyas.data.reading import Document, ReadConfig, Span, is_tokens, read_documents
 from eyas.data.template import Mask, Message
 from eyas.data.tokenizer import Tokenizer, decode, tokenizer_for, tokenizer_of_tokens
 
@@ -18,6 +18,8 @@ __all__ = [
     "Document",
     "Mask",
     "Message",
+    "ReadConfig",
+    "Share",
     "Span",
     "Summary",
     "Tokenizer",
@@ -29,7 +31,7 @@ __all__ = [
     "read_documents",
     "select",
     "split_share",
-    "steps_per_epoch",
+    "step_count",
     "summarize",
     "tokenizer_for",
     "tokenizer_of_tokens",

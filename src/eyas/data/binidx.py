@@ -4,26 +4,26 @@ X.idx: 9 bytes `MMIDIDX\\0\\0`; u64 version 1; u8 dtype code; u64 n items; u64 d
        n int32 sizes in tokens; n int64 pointers in bytes; d int64 marks: the items at which
        documents begin, and n.
 X.bin: the items' tokens, back to back.
+
+Beside them may lie the mask, X.mask.bin and X.mask.idx, a pair of its own: the same items, a
+uint8 for each token, 1 where the token is trained and 0 where it is only read.
 """
 
 import os
-import struct
-from array import array
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO, NoReturn
+from typing import NoReturn
 
 import numpy as np
-from jaxtyping import Int, Int64, Integer
+from jaxtyping import Bool, Int, Int64, Integer
 
+from eyas.data.binidx_write import CODES, HEADER, MAGIC, mask_at, pair_at
+from eyas.data.binidx_write import write as write
 from eyas.errors import UserError
-from eyas.files import atomic_path
 
-_MAGIC = b"MMIDIDX\0\0"
-_HEADER = struct.Struct("<9sQBQQ")
-_CODES = {1: "u1", 2: "i1", 3: "<i2", 4: "<i4", 5: "<i8", 8: "<u2"}
 _FLOATS = (6, 7)
+_CHUNK = 1 << 24
 
 
 @dataclass(frozen=True)
@@ -31,12 +31,14 @@ class TokenDocuments:
     """The documents of a pair, end to end; empty ones are left out.
 
     `tokens` is mapped from the file where its items lie in order, as they do in practice.
-    `numbers` are the documents' numbers in the file, from 1.
+    `numbers` are the documents' numbers in the file, from 1. `trained`, from the mask, is whether
+    each token is trained; all of them are where that is None.
     """
 
     tokens: Integer[np.ndarray, "tokens"]
     offsets: Int64[np.ndarray, "bounds"]
     numbers: Int64[np.ndarray, "documents"]
+    trained: Bool[np.ndarray, "tokens"] | None = None
 
 
 @dataclass(frozen=True)
@@ -51,55 +53,66 @@ def is_binidx(path: Path) -> bool:
     """Whether `path` names a pair: by either of its files, or by what they have in common."""
     if path.suffix in (".bin", ".idx"):
         return True
-    return not os.path.exists(path) and any(map(os.path.exists, _pair(path)))
+    return not os.path.exists(path) and any(map(os.path.exists, pair_at(path)))
 
 
 def read(path: Path) -> TokenDocuments:
-    """Reads a pair, given with either suffix or without one.
+    """Reads a pair, given with either suffix or without one, and the mask that lies beside it.
 
-    Raises UserError where a file is missing or no such file, and where the two do not fit each
-    other. The tokens themselves are not looked at.
+    Raises UserError where a file is missing or no such file, and where they do not fit each
+    other. The tokens themselves are not looked at: see `check_vocabulary`.
     """
-    bin_path, idx_path = _pair(path)
-    for needed in (bin_path, idx_path):
-        if not os.path.isfile(needed):
-            raise UserError(f"{needed}: no such file; binidx data needs both .bin and .idx")
-    index = _read_index(idx_path)
-    _check_fit(index, bin_path, idx_path)
+    files = pair_at(path)
+    index = _checked_index(*files, "binidx data needs both .bin and .idx")
     bounds = np.concatenate([[0], np.cumsum(index.sizes, dtype=np.int64)])[index.marks]
     full = np.flatnonzero(np.diff(bounds))
     if not len(full):
-        raise UserError(f"{idx_path}: holds no tokens; make the data again")
+        raise UserError(f"{files[1]}: holds no tokens; make the data again")
     offsets = np.concatenate([bounds[:1], bounds[1:][full]])
-    return TokenDocuments(_tokens(index, bin_path), offsets, full + 1)
+    trained = _mask(path, index) if any(map(os.path.exists, mask_at(path))) else None
+    return TokenDocuments(_tokens(index, files[0]), offsets, full + 1, trained)
 
 
-def write(
-    prefix: Path, documents: Iterable[Sequence[int] | np.ndarray], dtype: type[np.integer]
+def check_vocabulary(
+    data: TokenDocuments,
+    vocab_size: int,
+    places: Sequence[str],
+    remedy: str = "make the data with the model's tokenizer",
 ) -> None:
-    """Writes PREFIX.bin and PREFIX.idx, one item a document; empty documents are left out.
-
-    `dtype` is one of the format's: np.uint16 for vocabularies up to 65536, else np.int32.
-    Nothing is changed before both files are complete; X.bin is renamed into place first.
-    Raises UserError for tokens that do not fit the dtype and where the disk is full.
-    """
-    code = _code_of(np.dtype(dtype))
-    sizes = array("i")
-    bin_path, idx_path = _pair(prefix)
-    with atomic_path(idx_path) as new_idx, atomic_path(bin_path) as new_bin:
-        with new_bin.open("wb") as file:
-            for number, document in enumerate(documents, start=1):
-                if len(document):
-                    file.write(_packed(document, _CODES[code], f"{prefix}: document {number}"))
-                    sizes.append(len(document))
-        with new_idx.open("wb") as file:
-            _write_index(file, code, np.frombuffer(sizes, np.int32) if sizes else np.empty(0, "i4"))
+    """Raises UserError, with the document's place, for the first token outside a vocabulary."""
+    for begin in range(0, len(data.tokens), _CHUNK):
+        chunk = data.tokens[begin : begin + _CHUNK]
+        outside = np.flatnonzero((chunk < 0) | (chunk >= vocab_size))
+        if len(outside):
+            at = begin + int(outside[0])
+            document = int(np.searchsorted(data.offsets, at, side="right")) - 1
+            raise UserError(
+                f"{places[document]}: token {data.tokens[at]} is outside the model's vocabulary "
+                f"of {vocab_size}; {remedy}"
+            )
 
 
-def _pair(path: Path) -> tuple[Path, Path]:
-    # Not with_suffix: a name such as "v1.2_text_document" has a dot and no suffix.
-    stem = path.name.removesuffix(".bin").removesuffix(".idx")
-    return path.with_name(f"{stem}.bin"), path.with_name(f"{stem}.idx")
+def _mask(path: Path, index: _Index) -> Bool[np.ndarray, "tokens"]:
+    files = mask_at(path)
+    mask = _checked_index(*files, "a mask needs both files; copy it too, or remove the other one")
+    if mask.dtype != np.uint8:
+        _refuse(files[1], f"holds {mask.dtype}, where a mask holds uint8")
+    if not (np.array_equal(mask.sizes, index.sizes) and np.array_equal(mask.marks, index.marks)):
+        _refuse(files[1], f"is the mask of other data: its documents are not those of {path.name}")
+    flags = _tokens(mask, files[0])
+    for begin in range(0, len(flags), _CHUNK):
+        if flags[begin : begin + _CHUNK].max() > 1:
+            _refuse(files[0], "holds other values than 0 and 1")
+    return flags.view(bool)
+
+
+def _checked_index(bin_path: Path, idx_path: Path, needed: str) -> _Index:
+    for file in (bin_path, idx_path):
+        if not os.path.isfile(file):
+            raise UserError(f"{file}: no such file; {needed}")
+    index = _read_index(idx_path)
+    _check_fit(index, bin_path, idx_path)
+    return index
 
 
 def _read_index(path: Path) -> _Index:
@@ -107,21 +120,21 @@ def _read_index(path: Path) -> _Index:
         data = path.read_bytes()
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror}); check the path") from error
-    if not data.startswith(_MAGIC) or len(data) < _HEADER.size:
+    if not data.startswith(MAGIC) or len(data) < HEADER.size:
         _refuse(path, "is not the index of a binidx pair, or is cut short")
-    _, version, code, items, marks = _HEADER.unpack_from(data)
+    _, version, code, items, marks = HEADER.unpack_from(data)
     if version != 1:
         _refuse(path, f"has version {version}; only version 1 can be read")
-    if code not in _CODES:
+    if code not in CODES:
         held = "floating-point numbers" if code in _FLOATS else "an unknown type"
         _refuse(path, f"holds {held} (dtype code {code}), not tokens")
-    expected = _HEADER.size + 12 * items + 8 * marks
+    expected = HEADER.size + 12 * items + 8 * marks
     if len(data) != expected:
         _refuse(path, f"has {len(data)} bytes where its header says {expected}")
-    pointers = _HEADER.size + 4 * items
+    pointers = HEADER.size + 4 * items
     return _Index(
-        np.dtype(_CODES[code]),
-        np.frombuffer(data, "<i4", items, _HEADER.size),
+        np.dtype(CODES[code]),
+        np.frombuffer(data, "<i4", items, HEADER.size),
         np.frombuffer(data, "<i8", items, pointers),
         _checked_marks(np.frombuffer(data, "<i8", marks, pointers + 8 * items), items, path),
     )
@@ -162,27 +175,3 @@ def _tokens(index: _Index, bin_path: Path) -> np.ndarray:
 
 def _refuse(path: Path, problem: str) -> NoReturn:
     raise UserError(f"{path}: {problem}; copy both files again or make the data again")
-
-
-def _code_of(dtype: np.dtype[np.integer]) -> int:
-    for code, name in _CODES.items():
-        if np.dtype(name) == dtype:
-            return code
-    raise ValueError(f"{dtype} is no dtype of binidx")
-
-
-def _packed(document: Sequence[int] | np.ndarray, dtype: str, where: str) -> bytes:
-    tokens = np.asarray(document, np.int64)
-    limits = np.iinfo(dtype)
-    if tokens.min() < limits.min or tokens.max() > limits.max:
-        outside = tokens.min() if tokens.min() < limits.min else tokens.max()
-        raise UserError(f"{where}: token {outside} does not fit {limits.dtype}; use a wider dtype")
-    return tokens.astype(dtype).tobytes()
-
-
-def _write_index(file: BinaryIO, code: int, sizes: Int[np.ndarray, "items"]) -> None:
-    lengths = sizes.astype(np.int64) * np.dtype(_CODES[code]).itemsize
-    file.write(_HEADER.pack(_MAGIC, 1, code, len(sizes), len(sizes) + 1))
-    file.write(sizes.astype("<i4").tobytes())
-    file.write((np.cumsum(lengths) - lengths).astype("<i8").tobytes())
-    file.write(np.arange(len(sizes) + 1).astype("<i8").tobytes())

@@ -1,24 +1,25 @@
 """Tokenized documents laid end to end, each token marked as trained or not."""
 
-from array import array
+import dataclasses
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
+from tempfile import TemporaryFile
 
 import numpy as np
-from jaxtyping import Bool, Int64, Integer
+from jaxtyping import Bool, Float, Int64, Integer
 
-from eyas.data import binidx
-from eyas.data.documents import read_documents
-from eyas.data.marking import byte_widths, tokenize
-from eyas.data.pieces import cut, has_trained_target, pair_counts
-from eyas.data.places import NumberedPlaces, chosen_places
-from eyas.data.template import Mask
+from eyas.data.binidx import check_vocabulary
+from eyas.data.pieces import Long, cut, has_trained_target, pair_counts
+from eyas.data.places import GrowingPlaces, NumberedPlaces, chosen_places
+from eyas.data.reading import ReadConfig, is_tokens, read_documents
+from eyas.data.spooling import spooled
+from eyas.data.token_sources import name_of, read_tokens
 from eyas.data.tokenizer import Tokenizer
 from eyas.errors import UserError
 
-_CHUNK = 1 << 24
+_AS_IT_IS = ReadConfig()
 
 
 @dataclass(frozen=True)
@@ -27,13 +28,15 @@ class Corpus:
 
     A document from text ends with token 0; one from binidx is as it was written.
     `trained[t]`: whether token t is trained where it is a target; a document's first never is one.
-    `places[i]`: where document i comes from.
+    `places[i]`: where document i comes from. `weights[i]`: how often it is seen in a pass; once
+    where there are none.
     """
 
     tokens: Integer[np.ndarray, "tokens"]
     trained: Bool[np.ndarray, "tokens"]
     offsets: Int64[np.ndarray, "bounds"]
     places: Sequence[str]
+    weights: Float[np.ndarray, "documents"] | None = None
 
     def __len__(self) -> int:
         return len(self.places)
@@ -46,30 +49,38 @@ class Summary:
     documents: int
     tokens: int
     trained_tokens: int  # targets that are trained: what one pass trains on
-    too_long: int  # documents of more pairs than the context, which are cut
+    too_long: int  # documents of more pairs than the context
+    lost_tokens: int  # targets of those that are left out
     too_short: int  # documents of one token, which have no pair
     pieces: int  # without the untrained ones: what one pass goes through
     untrained_pieces: int  # pieces without a trained target, which are left out
 
 
-def is_tokens(path: Path) -> bool:
-    """Whether data at `path` are tokens already, a binidx pair."""
-    return not path.is_dir() and binidx.is_binidx(path)
+def load_corpus(
+    sources: Sequence[Path],
+    tokenizer: Tokenizer,
+    vocab_size: int,
+    reading: ReadConfig = _AS_IT_IS,
+    weights: Sequence[float] = (),
+    processes: int = 1,
+) -> Corpus:
+    """Reads data of every kind (see `reading`), one source behind the other.
 
-
-def load_corpus(path: Path, tokenizer: Tokenizer, vocab_size: int, mask: Mask) -> Corpus:
-    """Reads text data (see `documents`) or a binidx pair, which is trained whole.
-
+    weights: for each source, how often its documents are seen in a pass. processes: that turn
+    text into tokens, where there is much of it.
     Raises UserError for bad data and for tokens outside the model's vocabulary.
     """
-    if is_tokens(path):
-        return _load_binidx(path, vocab_size, mask)
-    return _load_text(path, tokenizer, vocab_size, mask)
+    parts = [_load(source, tokenizer, vocab_size, reading, processes) for source in sources]
+    corpus = parts[0] if len(parts) == 1 else _joined(parts)
+    if not weights:
+        return corpus
+    each = np.repeat(np.array(weights, np.float64), [len(part) for part in parts])
+    return dataclasses.replace(corpus, weights=each)
 
 
-def summarize(corpus: Corpus, ctx: int) -> Summary:
+def summarize(corpus: Corpus, ctx: int, long: Long = "split") -> Summary:
     """Counts a corpus as it will be trained with a context of `ctx` tokens."""
-    pieces = cut(corpus.offsets, ctx)
+    pieces = cut(corpus.offsets, ctx, long)
     kept = int(has_trained_target(pieces, corpus.trained).sum())
     pairs = pair_counts(corpus.offsets)
     firsts = corpus.trained[corpus.offsets[:-1]]
@@ -78,6 +89,7 @@ def summarize(corpus: Corpus, ctx: int) -> Summary:
         tokens=len(corpus.tokens),
         trained_tokens=int(np.count_nonzero(corpus.trained) - np.count_nonzero(firsts)),
         too_long=int((pairs > ctx).sum()),
+        lost_tokens=int(pairs.sum() - pieces.lengths.sum()),
         too_short=int((pairs == 0).sum()),
         pieces=kept,
         untrained_pieces=len(pieces) - kept,
@@ -95,7 +107,8 @@ def select(corpus: Corpus, indices: Sequence[int] | np.ndarray) -> Corpus:
         source = slice(starts[begin], starts[end - 1] + lengths[end - 1])
         target = slice(offsets[begin], offsets[end])
         tokens[target], trained[target] = corpus.tokens[source], corpus.trained[source]
-    return Corpus(tokens, trained, offsets, chosen_places(corpus.places, chosen))
+    weights = None if corpus.weights is None else corpus.weights[chosen]
+    return Corpus(tokens, trained, offsets, chosen_places(corpus.places, chosen), weights)
 
 
 def split_share(corpus: Corpus, share: float, seed: int) -> tuple[Corpus, Corpus]:
@@ -117,60 +130,58 @@ def split_share(corpus: Corpus, share: float, seed: int) -> tuple[Corpus, Corpus
     return select(corpus, np.sort(order[held:])), select(corpus, np.sort(order[:held]))
 
 
-def _load_text(path: Path, tokenizer: Tokenizer, vocab_size: int, mask: Mask) -> Corpus:
-    # These grow in place: beside them only one document at a time is in memory.
-    tokens = array("H" if vocab_size <= 1 << 16 else "i")
-    trained, offsets, places = bytearray(), array("q", [0]), []
-    widths = byte_widths(tokenizer)
-    for document in read_documents(path, mask):
-        ids, flags = tokenize(document, tokenizer, widths)
-        outside = ids[ids >= vocab_size]
-        if len(outside):
-            raise UserError(
-                f"{document.place}: the tokenizer {tokenizer.name!r} gives token {outside[0]}, "
-                f"outside the model's vocabulary of {vocab_size}; give the model's --tokenizer"
-            )
-        tokens.frombytes(ids.astype(tokens.typecode).tobytes())
-        trained += flags.tobytes()
-        offsets.append(len(tokens))
-        places.append(document.place)
-    return Corpus(
-        np.frombuffer(tokens, tokens.typecode),
-        np.frombuffer(trained, bool),
-        np.frombuffer(offsets, np.int64),
-        places,
-    )
+def _load(
+    source: Path, tokenizer: Tokenizer, vocab_size: int, reading: ReadConfig, processes: int
+) -> Corpus:
+    if is_tokens(source, reading):
+        return _load_tokens(source, vocab_size, reading)
+    found = spooled(read_documents(source, reading), tokenizer, processes, vocab_size)
+    if not len(found.places):
+        raise UserError(f"{source}: holds no text to train on; look at it with eyas inspect")
+    return Corpus(found.tokens, found.trained, found.offsets, found.places)
 
 
-def _load_binidx(path: Path, vocab_size: int, mask: Mask) -> Corpus:
-    if mask == "answers":
+def _load_tokens(source: Path, vocab_size: int, reading: ReadConfig) -> Corpus:
+    if reading.mask in ("answers", "qa", "se"):
         raise UserError(
-            f"{path}: binidx data has no text to find answers in and is trained whole; "
-            "choose the mask all, or give the data as .jsonl"
+            f"{source}: data of tokens has no text to find answers in, it brings its own mask or is "
+            f"trained whole; leave --mask {reading.mask} out, or give the data as text (.jsonl)"
         )
-    data = binidx.read(path)
-    name = path.name.removesuffix(".bin").removesuffix(".idx")
-    places = NumberedPlaces(f"{name}.bin document", data.numbers)
-    _check_vocabulary(data, vocab_size, places)
+    data = read_tokens(source, reading)
+    places = NumberedPlaces(f"{name_of(source, reading)} document", data.numbers)
+    check_vocabulary(data, vocab_size, places)
     tokens = data.tokens
     if tokens.dtype not in (np.uint16, np.int32):
         tokens = tokens.astype(np.uint16 if vocab_size <= 1 << 16 else np.int32)
+    if data.trained is not None and reading.mask == "auto":
+        return Corpus(tokens, data.trained, data.offsets, places)
     # One true byte seen as many: a mark for each token of a mapped file would fill the memory.
     trained = np.broadcast_to(np.True_, tokens.shape)
     return Corpus(tokens, trained, data.offsets, places)
 
 
-def _check_vocabulary(data: binidx.TokenDocuments, vocab_size: int, places: Sequence[str]) -> None:
-    for begin in range(0, len(data.tokens), _CHUNK):
-        chunk = data.tokens[begin : begin + _CHUNK]
-        outside = np.flatnonzero((chunk < 0) | (chunk >= vocab_size))
-        if len(outside):
-            at = begin + int(outside[0])
-            document = int(np.searchsorted(data.offsets, at, side="right")) - 1
-            raise UserError(
-                f"{places[document]}: token {data.tokens[at]} is outside the model's vocabulary "
-                f"of {vocab_size}; make the data with the model's tokenizer"
-            )
+def _joined(parts: Sequence[Corpus]) -> Corpus:
+    """Corpora one behind the other, in a file without a name: they may be larger than memory."""
+    kinds = {part.tokens.dtype for part in parts}
+    dtype = np.result_type(*kinds) if len(kinds) > 1 else kinds.pop()
+    places, offsets, end = GrowingPlaces(), [np.zeros(1, np.int64)], 0
+    with TemporaryFile() as file, TemporaryFile() as flags:
+        for part in parts:
+            used = slice(int(part.offsets[0]), int(part.offsets[-1]))
+            part.tokens[used].astype(dtype).tofile(file)
+            part.trained[used].tofile(flags)
+            offsets.append(part.offsets[1:] - part.offsets[0] + end)
+            end += used.stop - used.start
+            for place in part.places:
+                places.append(place)
+        file.flush()
+        flags.flush()
+        return Corpus(
+            np.memmap(file, dtype, mode="r"),
+            np.memmap(flags, bool, mode="r"),
+            np.concatenate(offsets),
+            places.places(),
+        )
 
 
 def _runs(

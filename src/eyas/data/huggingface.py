@@ -5,6 +5,9 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from jaxtyping import Int32
+
 from eyas.errors import UserError
 
 
@@ -35,6 +38,16 @@ class HuggingFace:
     def encode(self, text: str) -> list[int]:
         ids: list[int] = self._library.encode(text, add_special_tokens=False).ids
         return ids
+
+    def encode_bytes(self, data: bytes) -> Int32[np.ndarray, "T"]:
+        """Raises UserError where the bytes are not UTF-8: the library takes text only."""
+        try:
+            return np.array(self.encode(data.decode()), np.int32)
+        except UnicodeDecodeError as error:
+            raise UserError(
+                f"the tokenizer takes UTF-8 only, and there is the byte 0x{data[error.start]:02x}; "
+                "remove such bytes"
+            ) from error
 
     def encode_with_offsets(self, text: str) -> tuple[list[int], list[tuple[int, int]]]:
         """The tokens, and for each the characters [start, end) of `text` that it stands for.

@@ -5,13 +5,14 @@ over the tokens afterwards: a token is trained if any part of it lies in a train
 token that straddles the border of prompt and answer is trained.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import numpy as np
-from jaxtyping import Bool, Int64
+from jaxtyping import Bool, Int32, Int64
 
-from eyas.data.documents import Document
 from eyas.data.huggingface import HuggingFace
+from eyas.data.reading import Document
+from eyas.data.spans import Span
 from eyas.data.tokenizer import Tokenizer
 from eyas.errors import UserError
 
@@ -24,53 +25,69 @@ def byte_widths(tokenizer: Tokenizer) -> Int64[np.ndarray, "V"]:
 
 def tokenize(
     document: Document, tokenizer: Tokenizer, widths: Int64[np.ndarray, "V"]
-) -> tuple[Int64[np.ndarray, "T"], Bool[np.ndarray, "T"]]:
-    """The tokens of a document and its end (token 0), and whether each is trained.
-
-    `widths` are the tokenizer's byte widths. Raises UserError with the document's place where the
-    text cannot be encoded, or holds what the vocabulary reads as the end of a document.
-    """
+) -> tuple[Int32[np.ndarray, "T"], Bool[np.ndarray, "T"]]:
+    """As `mark` for the document's spans; errors begin with its place."""
     try:
-        ids, flags = _marked(document, tokenizer, widths)
+        return mark(document.spans, tokenizer, widths)
     except UserError as error:
         raise UserError(f"{document.place}: {error}") from error
-    if not ids.all():
+
+
+def mark(
+    spans: Sequence[Span], tokenizer: Tokenizer, widths: Int64[np.ndarray, "V"]
+) -> tuple[Int32[np.ndarray, "T"], Bool[np.ndarray, "T"]]:
+    """The tokens of a document and its end (token 0), and whether each is trained.
+
+    `widths` are the tokenizer's byte widths; they are used where the spans differ. Raises
+    UserError where the text cannot be encoded, or holds what the vocabulary reads as the end of
+    a document.
+    """
+    ids, flags = _marked(spans, tokenizer, widths)
+    if not ids[:-1].all():
         raise UserError(
-            f"{document.place}: the text holds what the tokenizer {tokenizer.name!r} reads as "
-            "token 0, which ends a document (NUL or <|endoftext|>); remove it"
+            f"the text holds what the tokenizer {tokenizer.name!r} reads as token 0, which ends "
+            "a document (NUL or <|endoftext|>); remove it"
         )
-    return np.append(ids, 0), np.append(flags, document.spans[-1].trained)
+    return ids, flags
 
 
 def _marked(
-    document: Document, tokenizer: Tokenizer, widths: Int64[np.ndarray, "V"]
-) -> tuple[Int64[np.ndarray, "T"], Bool[np.ndarray, "T"]]:
-    text = "".join(span.text for span in document.spans)
-    if len({span.trained for span in document.spans}) == 1:
-        ids = np.array(tokenizer.encode(text), np.int64)
-        return ids, np.full(len(ids), document.spans[0].trained)
+    spans: Sequence[Span], tokenizer: Tokenizer, widths: Int64[np.ndarray, "V"]
+) -> tuple[Int32[np.ndarray, "T"], Bool[np.ndarray, "T"]]:
+    text = "".join(span.text for span in spans)
+    if len({span.trained for span in spans}) == 1:
+        ids = _with_end(tokenizer.encode_bytes(text.encode()))
+        return ids, np.full(len(ids), spans[0].trained)
     if isinstance(tokenizer, HuggingFace):
         # Pieces that may differ from the text: the library says which characters they stand for.
         tokens, offsets = tokenizer.encode_with_offsets(text)
         starts, ends = np.array(offsets, np.int64).reshape(-1, 2).T
-        lengths = [len(span.text) for span in document.spans]
-        return np.array(tokens, np.int64), _overlaps(document, starts, ends, lengths)
-    ids = np.array(tokenizer.encode(text), np.int64)
+        lengths = [len(span.text) for span in spans]
+        return _with_end(np.array(tokens, np.int32)), _overlaps(spans, starts, ends, lengths)
+    pieces = [span.text.encode() for span in spans]
+    ids = tokenizer.encode_bytes(b"".join(pieces))
     ends = np.cumsum(widths[ids])
-    lengths = [len(span.text.encode()) for span in document.spans]
-    return ids, _overlaps(document, ends - widths[ids], ends, lengths)
+    return _with_end(ids), _overlaps(spans, ends - widths[ids], ends, map(len, pieces))
+
+
+def _with_end(ids: Int32[np.ndarray, "T"]) -> Int32[np.ndarray, "T+1"]:
+    return np.concatenate([ids, np.zeros(1, np.int32)])
 
 
 def _overlaps(
-    document: Document,
+    spans: Sequence[Span],
     starts: Int64[np.ndarray, "T"],
     ends: Int64[np.ndarray, "T"],
     lengths: Iterable[int],
-) -> Bool[np.ndarray, "T"]:
-    """Whether token [starts, ends) overlaps a trained span; both rise, in the unit of `lengths`."""
-    flags = np.zeros(len(starts), bool)
+) -> Bool[np.ndarray, "T+1"]:
+    """Whether token [starts, ends) overlaps a trained span; both rise, in the unit of `lengths`.
+
+    The last of the flags is that of the token that ends the document.
+    """
+    flags = np.zeros(len(starts) + 1, bool)
+    flags[-1] = spans[-1].trained
     begin = 0
-    for span, length in zip(document.spans, lengths, strict=True):
+    for span, length in zip(spans, lengths, strict=True):
         if span.trained:
             first = np.searchsorted(ends, begin, side="right")
             last = np.searchsorted(starts, begin + length, side="left")

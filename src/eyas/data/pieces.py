@@ -5,9 +5,12 @@ A document of n tokens has n - 1 pairs of input and target. Piece k has the pair
 """
 
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from jaxtyping import Bool, Int64
+
+Long = Literal["split", "truncate", "drop"]
 
 
 @dataclass(frozen=True)
@@ -21,7 +24,8 @@ class Pieces:
     def __len__(self) -> int:
         return len(self.starts)
 
-    def where(self, chosen: Bool[np.ndarray, "pieces"]) -> "Pieces":
+    def at(self, chosen: Bool[np.ndarray, "pieces"] | Int64[np.ndarray, "n"]) -> "Pieces":
+        """Those that are marked, or those at some indices in that order."""
         return Pieces(self.starts[chosen], self.lengths[chosen], self.documents[chosen])
 
 
@@ -31,10 +35,17 @@ def pair_counts(offsets: Int64[np.ndarray, "bounds"]) -> Int64[np.ndarray, "docu
     return counts
 
 
-def cut(offsets: Int64[np.ndarray, "bounds"], ctx: int) -> Pieces:
-    """All pieces of all documents, in file order."""
+def cut(offsets: Int64[np.ndarray, "bounds"], ctx: int, long: Long = "split") -> Pieces:
+    """All pieces of all documents, in file order.
+
+    long: of a document that does not fit, all pieces are taken, or the first one, or none.
+    """
     pairs = pair_counts(offsets)
     counts = -(-pairs // ctx)
+    if long == "truncate":
+        counts = np.minimum(counts, 1)
+    elif long == "drop":
+        counts[pairs > ctx] = 0
     documents = np.repeat(np.arange(len(pairs)), counts)
     # Counts up from 0 in each document.
     numbers = np.arange(len(documents)) - np.repeat(np.cumsum(counts) - counts, counts)

@@ -4,7 +4,11 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
+import numpy as np
+from jaxtyping import Int32
+
 from eyas.config import did_you_mean
+from eyas.data.characters import is_characters, read_characters
 from eyas.data.huggingface import HuggingFace
 from eyas.data.world import WORLD_VOCAB_SIZE, World, open_world
 from eyas.errors import UserError
@@ -13,7 +17,7 @@ from eyas.errors import UserError
 _UNUSED_ROWS = 512
 _NEOX_VOCAB_SIZE = 50277
 _NEOX_URL = "https://huggingface.co/EleutherAI/gpt-neox-20b/resolve/main/tokenizer.json"
-_FILES = ("rwkv_vocab*.txt", "tokenizer.json", "20B_tokenizer.json")
+_FILES = ("rwkv_vocab*.txt", "tokenizer.json", "20B_tokenizer.json", "vocab.json")
 
 
 @runtime_checkable
@@ -22,7 +26,7 @@ class Tokenizer(Protocol):
 
     @property
     def name(self) -> str:
-        """`world`, `world-file`, `bytes`, `world-bytes`, `hf` or `ids`."""
+        """`world`, `world-file`, `bytes`, `world-bytes`, `characters`, `hf` or `ids`."""
 
     @property
     def vocab_size(self) -> int:
@@ -31,8 +35,18 @@ class Tokenizer(Protocol):
     def encode(self, text: str) -> list[int]:
         """The tokens of a text without surrogates. Nothing is put before or after them."""
 
+    def encode_bytes(self, data: bytes) -> Int32[np.ndarray, "T"]:
+        """The tokens of a text in UTF-8, the fast way.
+
+        Vocabularies of bytes (`world`, `world-file`, `bytes`, `world-bytes`) take any bytes, the
+        others raise UserError where they are not UTF-8.
+        """
+
     def token_bytes(self, token: int) -> bytes:
-        """The bytes that a token stands for, possibly cut characters; b"" for 0 and unused ids."""
+        """The bytes that a token stands for, possibly cut characters; b"" for unused ids.
+
+        b"" for 0 too, unless it is an ordinary character as well (`eyas.data.characters`).
+        """
 
 
 class Bytes:
@@ -43,6 +57,9 @@ class Bytes:
 
     def encode(self, text: str) -> list[int]:
         return list(text.encode())
+
+    def encode_bytes(self, data: bytes) -> Int32[np.ndarray, "T"]:
+        return np.frombuffer(data, np.uint8).astype(np.int32)
 
     def token_bytes(self, token: int) -> bytes:
         return bytes([token]) if 0 < token < 256 else b""
@@ -56,6 +73,9 @@ class WorldBytes:
 
     def encode(self, text: str) -> list[int]:
         return [byte + 1 for byte in text.encode()]
+
+    def encode_bytes(self, data: bytes) -> Int32[np.ndarray, "T"]:
+        return np.frombuffer(data, np.uint8).astype(np.int32) + 1
 
     def token_bytes(self, token: int) -> bytes:
         return bytes([token - 1]) if 0 < token < 257 else b""
@@ -71,6 +91,9 @@ class Ids:
         self._why = why
 
     def encode(self, text: str) -> list[int]:  # noqa: ARG002
+        raise UserError(self._why)
+
+    def encode_bytes(self, data: bytes) -> Int32[np.ndarray, "T"]:  # noqa: ARG002
         raise UserError(self._why)
 
     def token_bytes(self, token: int) -> bytes:
@@ -140,12 +163,12 @@ def _given(given: Path | str) -> Tokenizer:
 
 def _open(path: Path) -> Tokenizer:
     if path.suffix.lower() == ".json":
-        return HuggingFace(path)
+        return read_characters(path) if is_characters(path) else HuggingFace(path)
     if path.suffix.lower() == ".txt":
         return open_world(path)
     raise UserError(
-        f"{path}: is no tokenizer; give a World vocabulary (.txt), a tokenizer.json or "
-        f"one of the names {', '.join(_NAMED)}"
+        f"{path}: is no tokenizer; give a World vocabulary (.txt), a tokenizer.json, a vocab.json "
+        f"or one of the names {', '.join(_NAMED)}"
     )
 
 
@@ -179,6 +202,6 @@ def _nothing_fits(vocab_size: int, model: Path | None, misfits: list[str]) -> st
         )
     return (
         f"the model's vocabulary has {vocab_size} tokens, and no tokenizer is known for it"
-        f"{found}; give --tokenizer FILE (World vocabulary .txt or tokenizer.json) or "
-        f"--tokenizer {'|'.join(_NAMED)}"
+        f"{found}; give --tokenizer FILE (World vocabulary .txt, tokenizer.json or vocab.json) "
+        f"or --tokenizer {'|'.join(_NAMED)}"
     )

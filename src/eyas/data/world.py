@@ -6,11 +6,17 @@ Token 0 is in no file: it ends a document.
 
 import ast
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
+from typing import Protocol, runtime_checkable
 
+import numpy as np
+from jaxtyping import Int32
+
+from eyas import native
+from eyas.data.longest import LongestMatch, Rust
 from eyas.errors import UserError
 
 WORLD_VOCAB_SIZE = 65536
@@ -19,68 +25,83 @@ _LINE = re.compile(r"""(\d{1,7}) (b?(?:'.*'|".*")) (\d{1,9})""")
 _FORM = "a line is: id, the token as a Python literal, its length in bytes"
 
 
-class World:
-    """The vocabulary of the released models, encoded by the Rust library `pyrwkv_tokenizer`.
+@runtime_checkable
+class Matcher(Protocol):
+    """Takes, again and again, the longest token that the rest of the data begins with."""
 
-    Only its encoder is used: its decoder panics on ids from 65530 and on cut characters.
-    """
+    def encode(self, data: bytes) -> Int32[np.ndarray, "T"]:
+        """Raises native.NoTokenError at the first byte that no token begins with."""
+
+
+class World:
+    """The vocabulary of the released models. It has a token for every byte."""
 
     name = "world"
     vocab_size = WORLD_VOCAB_SIZE
 
-    def __init__(self) -> None:
-        from pyrwkv_tokenizer import RWKVTokenizer
-
-        self._library = RWKVTokenizer()
+    def __init__(self, matcher: Matcher | None = None) -> None:
+        """By default the fastest matcher there is."""
+        self._matcher = matcher or standard_matcher()
 
     def encode(self, text: str) -> list[int]:
-        ids: list[int] = self._library.encode(text)
+        ids: list[int] = self.encode_bytes(text.encode()).tolist()
         return ids
+
+    def encode_bytes(self, data: bytes) -> Int32[np.ndarray, "T"]:
+        return self._matcher.encode(data)
 
     def token_bytes(self, token: int) -> bytes:
         return standard_table().get(token, b"")
 
+    def __reduce__(self) -> tuple[type["World"], tuple[()]]:
+        return World, ()  # a process that it is sent to has the table too
+
 
 class WorldFile:
-    """Any other World-format vocabulary (trimmed, extended), encoded in pure Python.
-
-    The library is no help here: it panics on ids with gaps and drops what it has no token for.
-    """
+    """Any other World-format vocabulary (trimmed, extended); `source` names it in errors."""
 
     name = "world-file"
 
-    def __init__(self, table: Mapping[int, bytes], source: str) -> None:
+    def __init__(
+        self, table: Mapping[int, bytes], source: str, matcher: Matcher | None = None
+    ) -> None:
+        """By default the fastest matcher there is."""
         self.vocab_size = max(table) + 1
         self._source = source
         self._bytes = dict(table)
-        self._ids = {piece: token for token, piece in table.items()}
-        self._lengths = _lengths_by_start(self._ids)
+        self._matcher = matcher or fastest_matcher(table)
 
     def encode(self, text: str) -> list[int]:
         """Raises UserError at the first byte that no token begins with."""
-        data = text.encode()
-        tokens, position = [], 0
-        while position < len(data):
-            piece, token = self._longest(data, position)
-            tokens.append(token)
-            position += len(piece)
-        return tokens
+        ids: list[int] = self.encode_bytes(text.encode()).tolist()
+        return ids
+
+    def encode_bytes(self, data: bytes) -> Int32[np.ndarray, "T"]:
+        """Raises UserError at the first byte that no token begins with."""
+        try:
+            return self._matcher.encode(data)
+        except native.NoTokenError as error:
+            at = error.position
+            near = data[at : at + 12].decode(errors="replace")
+            raise UserError(
+                f"{self._source} has no token for the byte 0x{data[at]:02x} (at {near!r}); "
+                "remove such characters or give the vocabulary that the model was trained with"
+            ) from error
 
     def token_bytes(self, token: int) -> bytes:
         return self._bytes.get(token, b"")
 
-    def _longest(self, data: bytes, position: int) -> tuple[bytes, int]:
-        for length in self._lengths.get(data[position : position + 2], (1,)):
-            # At the end of the data this is shorter than `length`, and the longest there is.
-            piece = data[position : position + length]
-            token = self._ids.get(piece)
-            if token is not None:
-                return piece, token
-        near = data[position : position + 12].decode(errors="replace")
-        raise UserError(
-            f"{self._source} has no token for the byte 0x{data[position]:02x} (at {near!r}); "
-            "remove such characters or give the vocabulary that the model was trained with"
-        )
+
+def fastest_matcher(table: Mapping[int, bytes]) -> Matcher:
+    """The compiled trie, or plain Python where that is missing."""
+    return native.Trie(table) if native.library() else LongestMatch(table)
+
+
+@cache
+def standard_matcher() -> Matcher:
+    """For the released vocabulary: the compiled trie, or `pyrwkv_tokenizer` where it is missing."""
+    table = standard_table()
+    return native.Trie(table) if native.library() else Rust(LongestMatch(table))
 
 
 def open_world(path: Path) -> World | WorldFile:
@@ -132,7 +153,7 @@ def _parse_line(line: str) -> tuple[int, bytes]:
     match = _LINE.fullmatch(line)
     if match is None:
         raise ValueError("not three fields")
-    value = ast.literal_eval(match[2])
+    value = _literal(match[2])
     piece = value if isinstance(value, bytes) else str(value).encode()
     if not piece or len(piece) != int(match[3]):
         raise ValueError("wrong length")
@@ -141,18 +162,16 @@ def _parse_line(line: str) -> tuple[int, bytes]:
     return int(match[1]), piece
 
 
+def _literal(source: str) -> object:
+    inner = source[1:-1]
+    if source[0] != "b" and source[0] not in inner and "\\" not in inner and inner.isprintable():
+        return inner  # nearly all of them, in a third of the time
+    return ast.literal_eval(source)
+
+
 def _check_unique(table: Mapping[int, bytes], where: str) -> None:
     first: dict[bytes, int] = {}
     for token, piece in table.items():
         other = first.setdefault(piece, token)
         if other != token:
             raise UserError(f"{where}: tokens {other} and {token} are both {piece!r}; remove one")
-
-
-def _lengths_by_start(pieces: Iterable[bytes]) -> dict[bytes, tuple[int, ...]]:
-    """For the first two bytes of a piece: the lengths to try, longest first, down to one byte."""
-    lengths: dict[bytes, set[int]] = {}
-    for piece in pieces:
-        if len(piece) > 1:
-            lengths.setdefault(piece[:2], {1}).add(len(piece))
-    return {start: tuple(sorted(some, reverse=True)) for start, some in lengths.items()}

@@ -86,10 +86,10 @@ def demo_run(task: Task, method: str, out: Path, steps: int) -> Run:
     """The settings of a demo: the same for every method."""
     return Run(
         model=BASE,
-        data=task.train,
+        data=(task.train,),
         out=out,
         method=method_named(method, {"rank": RANK}, "demo"),
-        batch=BatchConfig(ctx=_CONTEXT, micro_batch=32),
+        batch=BatchConfig(ctx=_CONTEXT, micro_batch=32, dataload="pad"),
         optim=OptimConfig(lr=4e-3, lr_final=2e-4, schedule="cosine", warmup_steps=15),
         loop=LoopConfig(steps=steps),
     )
@@ -113,7 +113,7 @@ def _clear(out: Path, task: Task) -> None:
         return
     names = [path.name for path in out.iterdir()]
     if "run.toml" in names:
-        ours = read_run(out).data.name == task.train.name
+        ours = read_run(out).data[0].name == task.train.name
     else:  # one that ended before it began
         ours = all(name == ".lock" or name.endswith(".tmp") for name in names)
     if not ours:

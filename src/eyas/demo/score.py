@@ -8,7 +8,7 @@ from pathlib import Path
 
 import torch
 
-from eyas.data import BatchConfig, load_corpus, one_pass, tokenizer_for
+from eyas.data import BatchConfig, ReadConfig, load_corpus, one_pass, tokenizer_for
 from eyas.data.batches import UNTRAINED
 from eyas.models import Model
 
@@ -19,12 +19,13 @@ _ROWS = 50
 def exact_match(model: Model, path: Path) -> float:
     """The share, 0 to 1, over a task's file of questions and answers."""
     tokenizer = tokenizer_for(model.vocab_size, None, None)
-    corpus = load_corpus(path, tokenizer, model.vocab_size, "answers")
+    reading = ReadConfig(mask="answers")
+    corpus = load_corpus([path], tokenizer, model.vocab_size, reading)
     longest = int((corpus.offsets[1:] - corpus.offsets[:-1]).max())
     training = model.training
     model.eval()
     right = total = 0
-    for batch in one_pass(corpus, BatchConfig(ctx=longest, micro_batch=_ROWS)):
+    for batch in one_pass(corpus, BatchConfig(ctx=longest, micro_batch=_ROWS, dataload="pad")):
         logits, _ = model(batch.tokens)
         asked = batch.targets != UNTRAINED
         right += int(((logits.argmax(-1).cpu() == batch.targets) | ~asked).all(1).sum())

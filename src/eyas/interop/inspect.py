@@ -1,17 +1,15 @@
 """What any file is: by its first bytes, its tensors' names or its settings; never read whole."""
 
-import json
 from pathlib import Path
-
-import numpy as np
 
 from eyas.adapters import described
 from eyas.config import did_you_mean
 from eyas.data.binidx import is_binidx
-from eyas.data.binidx import read as read_binidx
+from eyas.data.reading import ACCEPTED
 from eyas.errors import UserError
 from eyas.interop import gguf, peft
 from eyas.interop.convert import is_own
+from eyas.interop.data import describe_data
 from eyas.interop.report import Report, amount, contents, some
 from eyas.interop.tensors import describe, describe_adapter
 from eyas.models import read_tensors
@@ -22,26 +20,54 @@ _HEAD = 4096
 _ZIP, _PICKLE = b"PK\x03\x04", b"\x80"
 _LFS = b"version https://git-lfs"
 _PAGE = (b"<!doctype html", b"<html")
-_TEXTS = {".jsonl": "training data, a record a line", ".txt": "training data, one document"}
 
 
 def inspect(path: Path) -> Report:
     """Raises UserError where there is no such file, and where it is damaged."""
+    return _other_than_data(path) or describe_data(path) or _unknown(path)
+
+
+def is_data(path: Path) -> bool:
+    """Whether it is training data. Raises UserError as `inspect`."""
+    return _other_than_data(path) is None and describe_data(path) is not None
+
+
+def _other_than_data(path: Path) -> Report | None:
     if path.is_dir():
         return _folder(path)
-    if not path.exists() and not is_binidx(path):
+    if not path.exists():
+        if describe_data(path):
+            return None
         near = did_you_mean(path.name, (p.name for p in path.parent.glob("*")))
         raise UserError(f"{path}: no such file or folder{near or '; check the path'}")
-    head = _head(path) if path.exists() else b""
+    if is_binidx(path) and path.with_suffix(".idx").exists():
+        return None  # its tokens may begin like anything
+    head = _head(path)
     if head.startswith(gguf.MAGIC):
         return gguf.describe(path)
-    if report := _not_the_file(path, head):
+    if report := _not_the_file(head):
         return report
     if path.suffix.lower() == ".safetensors" or head.startswith((_ZIP, _PICKLE)):
         return describe_adapter(path, adapter_at(path)) if is_own(path) else _tensors(path)
-    if is_binidx(path):
-        return _binidx(path)
-    return _text(path, head)
+    if path.suffix == ".toml":
+        size = amount(path.stat().st_size)
+        return Report("settings, as eyas train takes them", (size,), f"eyas train {path}")
+    return None
+
+
+def _unknown(path: Path) -> Report:
+    if path.is_dir():
+        names = sorted(inner.name for inner in path.iterdir())
+        return Report(
+            "a folder that is neither a run, a checkpoint, an adapter nor training data",
+            (f"{len(names)} files: {some(names)}",) if names else ("it is empty",),
+            "eyas inspect one of the files in it",
+        )
+    return Report(
+        "a file of no kind that eyas knows",
+        (amount(path.stat().st_size), f"it begins with {_head(path)[:16]!r}"),
+        f"eyas reads .pth and .safetensors, runs and folders of HF peft, and as data {ACCEPTED}",
+    )
 
 
 def _head(path: Path) -> bytes:
@@ -52,7 +78,7 @@ def _head(path: Path) -> bytes:
         raise UserError(f"{path}: cannot be read ({error.strerror}); check the path") from error
 
 
-def _folder(path: Path) -> Report:
+def _folder(path: Path) -> Report | None:
     names = sorted(inner.name for inner in path.iterdir())
     if "run.toml" in names:
         return _run(path)
@@ -60,17 +86,7 @@ def _folder(path: Path) -> Report:
         return _checkpoint(path)
     if peft.CONFIG in names:
         return _peft_folder(path)
-    if texts := [name for name in names if name.endswith(".txt")]:
-        return Report(
-            f"a folder with {len(texts)} .txt files, each one document of training data",
-            (some(texts),),
-            f"eyas train MODEL {path} --dry-run",
-        )
-    return Report(
-        "a folder that is neither a run, a checkpoint, an adapter nor training data",
-        (f"{len(names)} files: {some(names)}",) if names else ("it is empty",),
-        "eyas inspect one of the files in it",
-    )
+    return None
 
 
 def _run(path: Path) -> Report:
@@ -84,7 +100,7 @@ def _run(path: Path) -> Report:
         f"a run of eyas: {described(run.method)}{parts}{quant}",
         (
             f"model {run.model}{'' if run.model.exists() else ' (not there any more)'}",
-            f"data {run.data}",
+            f"data {', '.join(map(str, run.data))}",
             f"{'done' if done else 'not done'}: {reached}{steps}",
             f"newest checkpoint: {checkpoint.path if checkpoint else 'none yet'}",
         ),
@@ -117,9 +133,9 @@ def _peft_folder(path: Path) -> Report:
     )
 
 
-def _not_the_file(path: Path, head: bytes) -> Report | None:
+def _not_the_file(head: bytes) -> Report | None:
     """What is found in the place of a file that was to be downloaded."""
-    if path.exists() and not head:
+    if not head:
         return Report("an empty file", (), "download or make it again")
     if head.startswith(_LFS):
         size = head.partition(b"\nsize ")[2].split(b"\n")[0].decode(errors="replace")
@@ -137,42 +153,3 @@ def _not_the_file(path: Path, head: bytes) -> Report | None:
 
 def _tensors(path: Path) -> Report:
     return describe(path, read_tensors(path))
-
-
-def _binidx(path: Path) -> Report:
-    found = read_binidx(path)
-    lengths = np.diff(found.offsets)
-    prefix = path.with_suffix("") if path.suffix in (".bin", ".idx") else path
-    return Report(
-        f"training data, tokens in a binidx pair ({found.tokens.dtype})",
-        (
-            f"{len(lengths):,} documents, {int(lengths.sum()):,} tokens",
-            f"longest {int(lengths.max()):,} tokens, mean {lengths.mean():,.0f}",
-        ),
-        f"eyas train MODEL {prefix} --dry-run",
-    )
-
-
-def _text(path: Path, head: bytes) -> Report:
-    size = amount(path.stat().st_size)
-    if path.suffix == ".toml":
-        return Report("settings, as eyas train takes them", (size,), f"eyas train {path}")
-    if path.suffix in _TEXTS:
-        facts = (size, *_keys(head)) if path.suffix == ".jsonl" else (size,)
-        return Report(_TEXTS[path.suffix], facts, f"eyas train MODEL {path} --dry-run")
-    return Report(
-        "a file of no kind that eyas knows",
-        (size, f"it begins with {head[:16]!r}"),
-        "eyas reads .pth, .safetensors, .jsonl, .txt, binidx pairs, and the folders of runs and "
-        "of HF peft",
-    )
-
-
-def _keys(head: bytes) -> list[str]:
-    """The keys of the first record, where it is short enough to be seen."""
-    line, ended, _ = head.removeprefix(b"\xef\xbb\xbf").partition(b"\n")
-    try:
-        record = json.loads(line)
-    except ValueError:
-        return ["its first line is no JSON"] if ended else []
-    return [f"keys of the first record: {some(record, 8)}"] if isinstance(record, dict) else []

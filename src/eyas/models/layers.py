@@ -1,7 +1,7 @@
 """Layers that every version shares: linear, norms, token shift."""
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor, nn
 from torch.autograd.function import FunctionCtx
 from torch.nn import functional as F
@@ -76,10 +76,18 @@ class GroupNorm(nn.Module):
 
 
 def token_shift(
-    x: Float[Tensor, "B T C"], last: Float[Tensor, "B C"]
+    x: Float[Tensor, "B T C"],
+    last: Float[Tensor, "B C"],
+    starts: Bool[Tensor, "B T"] | None = None,
 ) -> tuple[Float[Tensor, "B T C"], Float[Tensor, "B C"]]:
-    """Each token's predecessor, `last` before the first; and the last token, for what follows."""
-    return torch.cat((last[:, None].to(x), x[:, :-1]), dim=1), x[:, -1]
+    """Each token's predecessor, `last` before the first; and the last token, for what follows.
+
+    A token that begins another document, in `starts`, has zeros before it.
+    """
+    previous = torch.cat((last[:, None].to(x), x[:, :-1]), dim=1)
+    if starts is not None:
+        previous = previous.masked_fill(starts[..., None], 0)
+    return previous, x[:, -1]
 
 
 def vector(width: int) -> nn.Parameter:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any, cast
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
@@ -63,14 +63,20 @@ class Block(nn.Module):
         self.att, self.ffn = att, ffn
 
     def forward(
-        self, x: Float[Tensor, "B T C"], state: LayerState, first_value: Tensor | None
+        self,
+        x: Float[Tensor, "B T C"],
+        state: LayerState,
+        first_value: Tensor | None,
+        starts: Bool[Tensor, "B T"] | None = None,
     ) -> tuple[Float[Tensor, "B T C"], LayerState, Tensor | None]:
         """first_value: [B, T, C], the values of layer 0, which RWKV-7's later layers mix in."""
+        if hasattr(self, "ln0"):
+            x = self.ln0(x)
         mixed, attention_input, wkv, first_value = self.att(
-            self.ln1(x), state.attention_input, state.wkv, first_value
+            self.ln1(x), state.attention_input, state.wkv, first_value, starts
         )
         x = x + mixed
-        mixed, ffn_input = self.ffn(self.ln2(x), state.ffn_input)
+        mixed, ffn_input = self.ffn(self.ln2(x), state.ffn_input, starts)
         return x + mixed, LayerState(attention_input, wkv, ffn_input), first_value
 
 
@@ -145,31 +151,36 @@ class Model(nn.Module):
         tokens: Int[Tensor, "B T"],
         state: State | None = None,
         recompute_activations: bool = False,
+        starts: Bool[Tensor, "B T"] | None = None,
     ) -> tuple[Float[Tensor, "B T C"], State]:
         """What the head reads, and the state after the last token.
 
         tokens: on any device. recompute_activations: keep only the input of each block for the
-        backward (activation checkpointing).
+        backward (activation checkpointing). starts: where in a row another document begins, which
+        has an initial state of its own and sees nothing of the one before.
         """
         state = self.initial_state(len(tokens)) if state is None else state
         layers = self.layers()
         tokens = tokens.to(self.emb.weight.device)  # which may be the CPU while the rest is not
         x = F.embedding(tokens, self.emb.weight).to(self.ln_out.weight.device, self.dtype)
-        x = layers[0].ln0(x)
+        starts = None if starts is None else starts.to(x.device)
         after, first_value = [], None
         for block, before in zip(layers, state, strict=True):
             if recompute_activations:
                 x, layer_state, first_value = checkpoint(
-                    block, x, before, first_value, use_reentrant=False
+                    block, x, before, first_value, starts, use_reentrant=False
                 )
             else:
-                x, layer_state, first_value = block(x, before, first_value)
+                x, layer_state, first_value = block(x, before, first_value, starts)
             after.append(layer_state)
         return self.ln_out(x), tuple(after)
 
     def forward(
-        self, tokens: Int[Tensor, "B T"], state: State | None = None
+        self,
+        tokens: Int[Tensor, "B T"],
+        state: State | None = None,
+        starts: Bool[Tensor, "B T"] | None = None,
     ) -> tuple[Float[Tensor, "B T V"], State]:
-        """Logits of the token after each one, and the state after the last."""
-        hidden, state = self.hidden(tokens, state)
+        """Logits of the token after each one, and the state after the last; see `hidden`."""
+        hidden, state = self.hidden(tokens, state, starts=starts)
         return self.head(hidden), state

@@ -10,7 +10,7 @@ Channel mix: sigmoid(x_r W_receptance) * (relu(x_k W_key)^2 W_value).
 """
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -64,12 +64,14 @@ class TimeMix(nn.Module):
         last: Float[Tensor, "B C"],
         state: Float[Tensor, "B H N N"],
         first_value: Tensor | None,
+        starts: Bool[Tensor, "B T"] | None = None,
     ) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
         """Out [B, T, C], the last input, the state after it, and layer 0's values.
 
-        last: the input before the first; first_value: of layer 0, which only RWKV-7 uses.
+        last: the input before the first; first_value: of layer 0, which only RWKV-7 uses;
+        starts: where another document begins.
         """
-        previous, last = token_shift(x, last)
+        previous, last = token_shift(x, last, starts)
         x_k, x_v, x_r, x_g = (
             torch.lerp(previous, x, getattr(self, f"time_mix_{name}").to(x)) for name in "kvrg"
         )
@@ -78,7 +80,8 @@ class TimeMix(nn.Module):
             for part in (self.receptance(x_r), self.key(x_k), self.value(x_v))
         )
         log_decay = -torch.exp(self.time_decay.to(state)).expand(r.shape)
-        y, state = self.backend.wkv6(r, log_decay, k, v, self.time_faaaa, state)
+        fresh: Tensor | None = getattr(self, "time_state", None)
+        y, state = self.backend.wkv6(r, log_decay, k, v, self.time_faaaa, state, starts, fresh)
         out = self.output(self.ln_x(y) * F.silu(self.gate(x_g)))
         return out, last, state, first_value
 
@@ -94,9 +97,12 @@ class ChannelMix(nn.Module):
         self.value = Linear(shape.ffn_width, shape.width)
 
     def forward(
-        self, x: Float[Tensor, "B T C"], last: Float[Tensor, "B C"]
+        self,
+        x: Float[Tensor, "B T C"],
+        last: Float[Tensor, "B C"],
+        starts: Bool[Tensor, "B T"] | None = None,
     ) -> tuple[Float[Tensor, "B T C"], Float[Tensor, "B C"]]:
-        previous, last = token_shift(x, last)
+        previous, last = token_shift(x, last, starts)
         x_k = torch.lerp(previous, x, self.time_mix_k.to(x))
         x_r = torch.lerp(previous, x, self.time_mix_r.to(x))
         value = self.value(torch.relu(self.key(x_k)) ** 2)

@@ -12,7 +12,7 @@ Channel mix: sigmoid(x_r W_receptance) * (relu(x_k W_key)^2 W_value).
 """
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -73,12 +73,14 @@ class TimeMix(nn.Module):
         last: Float[Tensor, "B C"],
         state: Float[Tensor, "B H N N"],
         first_value: Tensor | None,
+        starts: Bool[Tensor, "B T"] | None = None,
     ) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
         """Out [B, T, C], the last input, the state after it, and layer 0's values.
 
-        last: the input before the first; first_value: of layer 0, which only RWKV-7 uses.
+        last: the input before the first; first_value: of layer 0, which only RWKV-7 uses;
+        starts: where another document begins.
         """
-        previous, last = token_shift(x, last)
+        previous, last = token_shift(x, last, starts)
         x_w, x_k, x_v, x_r, x_g = self._mixes(x, previous - x)
         inner = torch.tanh(x_w @ self.time_decay_w1.to(x)) @ self.time_decay_w2.to(x)
         log_decay = -torch.exp((self.time_decay.to(x) + inner).to(state.dtype))
@@ -86,7 +88,8 @@ class TimeMix(nn.Module):
             split_heads(part, self.num_heads)
             for part in (self.receptance(x_r), log_decay, self.key(x_k), self.value(x_v))
         )
-        y, state = self.backend.wkv6(r, w, k, v, self.time_faaaa, state)
+        fresh: Tensor | None = getattr(self, "time_state", None)
+        y, state = self.backend.wkv6(r, w, k, v, self.time_faaaa, state, starts, fresh)
         out = self.output(self.ln_x(y) * F.silu(self.gate(x_g)))
         return out, last, state, first_value
 
@@ -114,9 +117,12 @@ class ChannelMix(nn.Module):
         self.value = Linear(shape.ffn_width, shape.width)
 
     def forward(
-        self, x: Float[Tensor, "B T C"], last: Float[Tensor, "B C"]
+        self,
+        x: Float[Tensor, "B T C"],
+        last: Float[Tensor, "B C"],
+        starts: Bool[Tensor, "B T"] | None = None,
     ) -> tuple[Float[Tensor, "B T C"], Float[Tensor, "B C"]]:
-        previous, last = token_shift(x, last)
+        previous, last = token_shift(x, last, starts)
         x_k = torch.addcmul(x, previous - x, self.time_maa_k.to(x))
         x_r = torch.addcmul(x, previous - x, self.time_maa_r.to(x))
         value = self.value(torch.relu(self.key(x_k)) ** 2)

@@ -19,7 +19,7 @@ import math
 from collections.abc import Callable
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -83,12 +83,14 @@ class TimeMix(nn.Module):
         last: Float[Tensor, "B C"],
         state: Float[Tensor, "B H N N"],
         first_value: Float[Tensor, "B T C"] | None,
+        starts: Bool[Tensor, "B T"] | None = None,
     ) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
         """Out [B, T, C], the last input, the state after it, and layer 0's values.
 
-        last: the input before the first; first_value: of layer 0, which only RWKV-7 uses.
+        last: the input before the first; first_value: of layer 0, which only RWKV-7 uses;
+        starts: where another document begins.
         """
-        previous, last = token_shift(x, last)
+        previous, last = token_shift(x, last, starts)
         x_r, x_w, x_k, x_v, x_a, x_g = (
             torch.addcmul(x, previous - x, getattr(self, f"x_{name}").to(x)) for name in "rwkvag"
         )
@@ -106,7 +108,10 @@ class TimeMix(nn.Module):
         k = self._heads(k * (1 + (a - 1) * self.k_a.to(x)))
         r, v, a = self._heads(r), self._heads(v), self._heads(a)
 
-        y, state = self.backend.wkv7(r, self._heads(log_decay), k, v, -removal, removal * a, state)
+        fresh: Tensor | None = getattr(self, "time_state", None)
+        y, state = self.backend.wkv7(
+            r, self._heads(log_decay), k, v, -removal, removal * a, state, starts, fresh
+        )
         bonus = (r * k * self.r_k.to(x)).sum(-1, keepdim=True) * v
         out = self.output((self.ln_x(y) + bonus.flatten(-2)) * gate)
         return out, last, state, first_value
@@ -134,9 +139,12 @@ class ChannelMix(nn.Module):
         self.value = Linear(shape.ffn_width, shape.width)
 
     def forward(
-        self, x: Float[Tensor, "B T C"], last: Float[Tensor, "B C"]
+        self,
+        x: Float[Tensor, "B T C"],
+        last: Float[Tensor, "B C"],
+        starts: Bool[Tensor, "B T"] | None = None,
     ) -> tuple[Float[Tensor, "B T C"], Float[Tensor, "B C"]]:
-        previous, last = token_shift(x, last)
+        previous, last = token_shift(x, last, starts)
         x_k = torch.addcmul(x, previous - x, self.x_k.to(x))
         return self.value(torch.relu(self.key(x_k)) ** 2), last
 

@@ -1,4 +1,4 @@
-"""Curves, as a picture and as a small chart of text for the terminal."""
+"""Curves, as pictures and as a small chart of text for the terminal."""
 
 from collections import defaultdict
 from collections.abc import Sequence
@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from math import isfinite
 from pathlib import Path
+from typing import Any
 
 from eyas.files import atomic_path
 
@@ -14,10 +15,11 @@ Points = Sequence[tuple[int | float, int | float]]
 
 @dataclass(frozen=True)
 class Curve:
-    """One line of a picture: points (x, y)."""
+    """One line of a picture: points (x, y). A faint one stays behind the others."""
 
     label: str
     points: Points
+    faint: bool = False
 
 
 def draw(curves: Sequence[Curve], out_path: Path, y_label: str) -> None:
@@ -29,18 +31,21 @@ def draw(curves: Sequence[Curve], out_path: Path, y_label: str) -> None:
     figure = Figure(figsize=(8, 5), layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.add_subplot(xlabel="optimizer steps", ylabel=y_label)
-    for curve in curves:
-        axes.plot(
-            [x for x, _ in curve.points],
-            [y for _, y in curve.points],
-            label=curve.label,
-            linewidth=2.0,
-        )
-    axes.grid(alpha=0.3)
-    if curves:
-        axes.legend()
+    plot(axes, curves)
     with atomic_path(out_path) as temporary:
         figure.savefig(temporary, format="png", dpi=120)
+
+
+def plot(axes: Any, curves: Sequence[Curve]) -> None:
+    """Draws curves into matplotlib's axes; only those with a label are explained."""
+    for curve in curves:
+        x, y = [x for x, _ in curve.points], [y for _, y in curve.points]
+        width, alpha = (1.0, 0.35) if curve.faint else (2.0, 1.0)
+        marker = "o" if len(x) == 1 else None
+        axes.plot(x, y, label=curve.label, linewidth=width, alpha=alpha, marker=marker)
+    axes.grid(alpha=0.3)
+    if any(curve.label for curve in curves):
+        axes.legend()
 
 
 def text_chart(points: Points, width: int = 60, height: int = 10) -> str:

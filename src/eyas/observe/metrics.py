@@ -1,4 +1,7 @@
-"""`metrics.jsonl`: a line for every event of a run, for plots, dashboards and other programs."""
+"""`metrics.jsonl`: a line for every event of a run, for plots, dashboards and other programs.
+
+A line has the event's name, the time, the event's own fields, and for a step its rates.
+"""
 
 import json
 import math
@@ -7,17 +10,23 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import fields
 from pathlib import Path
-from typing import Any, TextIO, cast
+from typing import Any, cast
 
 from eyas.errors import UserError
-from eyas.files import naming, write_bytes
-from eyas.training.events import Event
+from eyas.files import write_bytes
+from eyas.observe.flops import Utilization
+from eyas.observe.lines import appending, as_bytes
+from eyas.observe.scalars import rates
+from eyas.training.events import Event, Step
 
 Sink = Callable[[Event], None]
+METRICS = "metrics.jsonl"
 
 
 @contextmanager
-def open_metrics(path: Path, resume_step: int = 0) -> Iterator[Sink]:
+def open_metrics(
+    path: Path, resume_step: int = 0, utilization: Utilization | None = None
+) -> Iterator[Sink]:
     """A sink that appends each event to `path`, where other programs see it at once.
 
     A run that goes on from `resume_step` first drops, atomically, what an earlier one had
@@ -27,9 +36,9 @@ def open_metrics(path: Path, resume_step: int = 0) -> Iterator[Sink]:
     written = read_metrics(path) if resume_step > 0 else []
     past = (line for line in written if line["step"] <= resume_step)
     kept = [_text(line) for line in past if line["event"] != "finished"]
-    write_bytes(path, "".join(kept).encode())
-    with naming(path), open(path, "a", buffering=1, encoding="utf-8", newline="\n") as file:
-        yield lambda event: _append(file, event)
+    write_bytes(path, as_bytes("".join(kept)))
+    with appending(path) as append:
+        yield lambda event: append(_text(_line(event, utilization)))
 
 
 def read_metrics(path: Path) -> list[dict[str, Any]]:
@@ -66,10 +75,12 @@ def _parse(line: str, place: str) -> dict[str, Any]:
     return cast(dict[str, Any], values)
 
 
-def _append(file: TextIO, event: Event) -> None:
+def _line(event: Event, utilization: Utilization | None) -> dict[str, Any]:
     values = {field.name: _plain(getattr(event, field.name)) for field in fields(event)}
+    if isinstance(event, Step):
+        values |= {name: float(f"{rate:.6g}") for name, rate in rates(event, utilization).items()}
     name = type(event).__name__.lower()
-    file.write(_text({"event": name, "time": round(time.time(), 3), **values}))
+    return {"event": name, "time": round(time.time(), 3), **values}
 
 
 def _text(line: dict[str, Any]) -> str:

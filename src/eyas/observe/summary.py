@@ -42,7 +42,7 @@ def _print_document(
     shown = Text()
     for text, trained in _cut(_joined(document), characters):
         mark = "[[%s]]" if trained and not colored else "%s"
-        shown.append(mark % _visible(text), _TRAINED if trained else _READ)
+        shown.append(mark % visible(text), _TRAINED if trained else _READ)
     left = sum(len(text) for text, _ in document) - characters
     terminal.print(shown, soft_wrap=True)
     if left > 0:
@@ -63,7 +63,7 @@ def _cut(runs: Iterable[tuple[str, bool]], characters: int) -> list[tuple[str, b
     return [run for run in kept if run[0]]
 
 
-def _visible(text: str) -> str:
+def visible(text: str) -> str:
     """Control characters of the data must not reach the terminal."""
     harmful = {c for c in set(text) - set("\n\t") if category(c) in ("Cc", "Cs")}
     return "".join(repr(c)[1:-1] if c in harmful else c for c in text)

@@ -9,6 +9,7 @@ A checkpoint is written beside its place and renamed: it is there whole or not a
 """
 
 import json
+import math
 import pickle
 import shutil
 from collections.abc import Iterator
@@ -26,6 +27,7 @@ from eyas.errors import UserError
 from eyas.files import atomic_path, remove_temporaries
 from eyas.training.loop import Progress
 from eyas.training.optim import Optimizer
+from eyas.training.ranks import Ranks
 
 _FOLDER = "checkpoints"
 _FILES = ("run.toml", "metrics.jsonl", "adapter.safetensors")
@@ -45,12 +47,16 @@ class Checkpoint:
         except UserError as error:
             raise UserError(f"{error}; {_or_the_one_before(self.path)}") from error
 
-    def restore(self, optimizer: Optimizer) -> None:
-        """Puts back the optimizer's and the random generators' states."""
+    def restore(self, optimizer: Optimizer, rank: int = 0) -> None:
+        """Puts back the optimizer's and the rank's random generators' states.
+
+        A rank that was not there when this was saved keeps the generators that it has.
+        """
         state = self.restore_optimizer(optimizer)
-        torch.set_rng_state(state["random"])
-        if torch.cuda.is_available() and state["random_cuda"] is not None:
-            torch.cuda.set_rng_state(state["random_cuda"])
+        if rank < len(state["random"]):
+            torch.set_rng_state(state["random"][rank])
+        if torch.cuda.is_available() and rank < len(state["random_cuda"]):
+            torch.cuda.set_rng_state(state["random_cuda"][rank])
 
     def restore_optimizer(self, optimizer: Optimizer) -> dict[str, Any]:
         """Puts back the optimizer's state alone; all that was saved with it."""
@@ -61,7 +67,8 @@ class Checkpoint:
         except (OSError, EOFError, RuntimeError, LookupError, pickle.UnpicklingError) as error:
             raise _damaged(path, error) from error
         try:
-            optimizer.load_state_dict(states)
+            optimizer.load(states)
+            optimizer.scale = state["scale"]
         except ValueError as error:
             raise UserError(
                 f"{path}: the optimizer of a run that trained other tensors ({error}); "
@@ -98,19 +105,44 @@ def locked(run: Path) -> Iterator[None]:
         lock.release()
 
 
+def states_to_save(optimizer: Optimizer, ranks: Ranks) -> dict[str, Any]:
+    """What a checkpoint has of optimizer and random generators; all ranks have to call it."""
+    cuda = torch.cuda.get_rng_state() if torch.cuda.is_available() else None
+    return {
+        "optimizer": optimizer.state(),
+        "random": ranks.gathered(torch.get_rng_state()),
+        "random_cuda": [] if cuda is None else ranks.gathered(cuda),
+        "scale": optimizer.scale,
+    }
+
+
 def save_checkpoint(
-    run: Path, progress: Progress, data: str, adapter: Adapter, optimizer: Optimizer, keep: int
+    run: Path, progress: Progress, data: str, adapter: Adapter, states: dict[str, Any], keep: int
 ) -> Path:
-    """Writes a checkpoint and removes all but the newest `keep`."""
+    """Writes a checkpoint and removes all but the newest `keep` and the best one."""
     folder = run / _FOLDER
     folder.mkdir(exist_ok=True)
     remove_temporaries(folder)
-    path = folder / f"{progress.step:08d}"
+    path = checkpoint_path(run, progress.step)
     if not path.exists():
-        _write(path, progress, data, adapter, optimizer)
+        _write(path, progress, data, adapter, states)
     for old in _checkpoints(run)[:-keep]:
-        shutil.rmtree(old)
+        if old != checkpoint_path(run, progress.best_step):
+            shutil.rmtree(old)
     return path
+
+
+def checkpoint_path(run: Path, step: int) -> Path:
+    """Where the checkpoint of a step lies, or would lie."""
+    return run / _FOLDER / f"{step:08d}"
+
+
+def best_checkpoint(run: Path) -> Checkpoint | None:
+    """That of the lowest held-out loss, if there is any."""
+    newest = newest_checkpoint(run)
+    if newest is None or not newest.progress.best_step:
+        return None
+    return read_checkpoint(checkpoint_path(run, newest.progress.best_step))
 
 
 def newest_checkpoint(run: Path) -> Checkpoint | None:
@@ -126,8 +158,11 @@ def read_checkpoint(path: Path) -> Checkpoint:
         raise UserError(f"{path}: neither a run nor a checkpoint (it has no {progress.name})")
     try:
         values = json.loads(progress.read_text())
-        step, epoch, position = (int(values[name]) for name in ("step", "epoch", "position"))
-        return Checkpoint(path, Progress(step, Cursor(epoch, position)), str(values["data"]))
+        cursor = Cursor(int(values["epoch"]), int(values["position"]))
+        best = math.inf if values["best"] is None else float(values["best"])
+        counts = {name: int(values[name]) for name in ("step", "tokens", "best_step", "stale")}
+        reached = Progress(cursor=cursor, best=best, **counts)
+        return Checkpoint(path, reached, str(values["data"]))
     except (OSError, ValueError, LookupError, TypeError) as error:
         raise _damaged(progress, error) from error
 
@@ -148,19 +183,21 @@ def _checkpoints(run: Path) -> list[Path]:
 
 
 def _write(
-    path: Path, progress: Progress, data: str, adapter: Adapter, optimizer: Optimizer
+    path: Path, progress: Progress, data: str, adapter: Adapter, states: dict[str, Any]
 ) -> None:
-    cuda = torch.cuda.get_rng_state() if torch.cuda.is_available() else None
-    state = {
-        "optimizer": optimizer.state_dict(),
-        "random": torch.get_rng_state(),
-        "random_cuda": cuda,
+    values = {
+        "step": progress.step,
+        "epoch": progress.cursor.epoch,
+        "position": progress.cursor.position,
+        "tokens": progress.tokens,
+        "best": progress.best if math.isfinite(progress.best) else None,  # JSON has no infinity
+        "best_step": progress.best_step,
+        "stale": progress.stale,
+        "data": data,
     }
-    place = {"epoch": progress.cursor.epoch, "position": progress.cursor.position}
-    values = {"step": progress.step, **place, "data": data}
     with atomic_path(path) as temporary:
         temporary.mkdir()
         save_adapter(adapter, temporary / "adapter.safetensors")
         with (temporary / "optimizer.pt").open("wb") as file:  # given a path it hides a full disk
-            torch.save(state, file)
+            torch.save(states, file)
         (temporary / "progress.json").write_text(json.dumps(values))

@@ -37,6 +37,15 @@ class Validated:
 
 
 @dataclass(frozen=True)
+class Sampled:
+    """The model, as it is now, continued a prompt."""
+
+    step: int
+    prompt: str
+    text: str
+
+
+@dataclass(frozen=True)
 class Saved:
     """A checkpoint is on the disk."""
 
@@ -50,9 +59,9 @@ class Finished:
 
     step: int
     reason: str
-    """`steps done` or `interrupted`."""
+    """`steps done`, `tokens done`, `time is up`, `no better` or `interrupted`."""
     signal: int = 0
     """Number of the signal that asked for the end, if one did."""
 
 
-Event = Step | Validated | Saved | Finished
+Event = Step | Validated | Sampled | Saved | Finished

@@ -8,21 +8,21 @@ import torch
 
 from eyas.data import Batch
 from eyas.errors import UserError
-from eyas.models import Model
-from eyas.training.loss import batch_loss
+from eyas.training.engine import Engine
 
 _SHOWN = 3
 
 
 def stopped_at(
-    step: int, what: str, model: Model, work: Sequence[Batch], logit_l2: float, saved: int
+    step: int, what: str, engine: Engine, work: Sequence[Batch], saved: int
 ) -> UserError:
     """The error for a step that could not be taken; names the documents at fault.
 
     what: "the loss is nan". saved: step of the newest checkpoint, 0 where there is none.
+    Among several ranks the rows are not tried one by one: each names all of its own.
     """
     rows = [place for batch in work for place in batch.places]
-    bad = list(_bad_places(model, work, logit_l2))
+    bad = [] if engine.ranks.world > 1 else list(_bad_places(engine, work))
     places = list(dict.fromkeys(bad or rows))
     shown = ", ".join(places[:_SHOWN])
     if len(places) > _SHOWN:
@@ -33,12 +33,11 @@ def stopped_at(
     return UserError(f"{what} at step {step} ({shown}); {_advice(saved)}, or look at {which}")
 
 
-def check_weights(model: Model, batch: Batch, step: int, saved: int) -> None:
+def check_weights(engine: Engine, batch: Batch, step: int, saved: int) -> None:
     """Raises UserError where the weights after this step give no finite loss on its own batch."""
-    model.eval()
-    with torch.no_grad():
-        loss = batch_loss(model, batch).item()
-    model.train()
+    engine.model.eval()
+    (loss,) = engine.ranks.sums(engine.value(batch))
+    engine.model.train()
     if not math.isfinite(loss):
         raise UserError(
             f"the loss is {loss} after step {step}, which ruined the weights; {_advice(saved)}"
@@ -51,19 +50,23 @@ def _advice(saved: int) -> str:
     return f"the checkpoint of step {saved} is kept: try a lower --lr with another --out"
 
 
-def _bad_places(model: Model, work: Sequence[Batch], logit_l2: float) -> Iterator[str]:
+def _bad_places(engine: Engine, work: Sequence[Batch]) -> Iterator[str]:
     """The documents of the rows whose own loss or gradient is not finite."""
+    model = engine.model
     for batch in work:
         for row, place in enumerate(batch.places):
             one = slice(row, row + 1)
             alone = dataclasses.replace(
-                batch, tokens=batch.tokens[one], targets=batch.targets[one], places=(place,)
+                batch,
+                tokens=batch.tokens[one],
+                targets=batch.targets[one],
+                starts=None if batch.starts is None else batch.starts[one],
+                places=(place,),
             )
             model.zero_grad(set_to_none=True)
-            loss = batch_loss(model, alone, logit_l2)
-            loss.backward()
+            loss = engine.backward(alone, 1.0)
             grads = [p.grad for p in model.parameters() if p.grad is not None]
             norm = torch.nn.utils.get_total_norm(grads)
-            if not (math.isfinite(loss.item()) and math.isfinite(norm.item())):
+            if not (math.isfinite(loss) and math.isfinite(norm.item())):
                 yield place
     model.zero_grad(set_to_none=True)

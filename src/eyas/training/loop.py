@@ -8,6 +8,7 @@ step, however they are spread over micro-batches: with n_i trained tokens in mic
 so that 8 rows at once and 8 times one row give the same step.
 """
 
+import dataclasses
 import math
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -18,15 +19,29 @@ from typing import Annotated
 import torch
 
 from eyas.data import Batch, Cursor
-from eyas.models import Model
-from eyas.training.events import Event, Finished, Saved, Step, Validated
+from eyas.training.engine import Engine
+from eyas.training.events import Event, Finished, Sampled, Saved, Step, Validated
 from eyas.training.finite import check_weights, stopped_at
-from eyas.training.loss import IGNORED, batch_loss
+from eyas.training.interrupt import Asked
+from eyas.training.long import ChunkedRows
+from eyas.training.loss import IGNORED
 from eyas.training.machine import peak_bytes, return_freed_memory
 from eyas.training.optim import Optimizer, learning_rate
 
 _MOST_STEPS = 2**63 - 1  # TOML's largest number
 _MOST_EPOCHS = 1e6
+_LEAST_SCALE = 2.0**-14
+_COUNTS = (
+    "steps",
+    "accumulate",
+    "save_every",
+    "validate_every",
+    "keep",
+    "patience",
+    "max_tokens",
+    "sample_every",
+    "chunk",
+)
 
 
 @dataclass(frozen=True)
@@ -44,15 +59,37 @@ class LoopConfig:
     logit_l2: Annotated[float, "pulls the largest logit of each position to zero"] = 1e-4
     save_every: Annotated[int | None, "steps between checkpoints; default: ten in a run"] = None
     validate_every: Annotated[int | None, "steps between held-out losses; as save_every"] = None
-    keep: Annotated[int, "checkpoints that are kept, the newest ones"] = 2
+    keep: Annotated[
+        int, "checkpoints that are kept, the newest ones; that of the lowest held-out loss always"
+    ] = 2
+    patience: Annotated[
+        int | None, "ends the run after so many held-out losses that are no new lowest"
+    ] = None
+    max_minutes: Annotated[float | None, "ends the run, or this part of it, after that time"] = None
+    max_tokens: Annotated[int | None, "ends the run once it has read so many tokens"] = None
+    chunk: Annotated[
+        int | None, "tokens of a row in memory at a time, for very long contexts; stays exact"
+    ] = None
+    detach_state: Annotated[
+        bool, "with chunk: cuts the gradient between chunks, as other tools do, for comparison"
+    ] = False
+    sample_every: Annotated[int | None, "steps between samples; default: as held-out losses"] = None
+
+    @property
+    def chunked(self) -> ChunkedRows | None:
+        return ChunkedRows(self.chunk, self.detach_state) if self.chunk else None
 
     def __post_init__(self) -> None:
-        for name in ("steps", "accumulate", "save_every", "validate_every", "keep"):
+        for name in _COUNTS:
             value = getattr(self, name)
             if value is not None and not 0 < value <= _MOST_STEPS:
                 raise ValueError(f"{name} = {value} must be above 0 and below 2^63")
         if self.epochs is not None and not 0 < self.epochs <= _MOST_EPOCHS:
             raise ValueError(f"epochs = {self.epochs} must be above 0 and at most a million")
+        if self.max_minutes is not None and not 0 < self.max_minutes < math.inf:
+            raise ValueError(f"max_minutes = {self.max_minutes} must be a number above 0")
+        if self.detach_state and not self.chunk:
+            raise ValueError("detach_state goes with chunk; add one, or leave it out")
         if self.steps is not None and self.epochs is not None:
             raise ValueError("steps and epochs exclude one another; give one")
         if not 0 <= self.logit_l2 < math.inf:
@@ -65,54 +102,82 @@ class Progress:
 
     step: int = 0
     cursor: Cursor = field(default_factory=Cursor)
+    tokens: int = 0
+    best: float = math.inf  # the lowest held-out loss so far, and after which step it was
+    best_step: int = 0
+    stale: int = 0  # held-out losses since
+
+
+@dataclass(frozen=True)
+class Around:
+    """What the loop asks of what is around it.
+
+    save: writes a checkpoint and says where. asked: after each step, what a signal has asked for.
+    samples: what the model writes now. owed: the part of the run before was interrupted with the
+    held-out loss of its last step to come.
+    """
+
+    save: Callable[[Progress], Path]
+    held_out: Callable[[], Iterable[Batch]] | None = None
+    asked: Callable[[], Asked] = Asked
+    samples: Callable[[int], Iterable[Sampled]] | None = None
+    owed: bool = False
 
 
 def train(
-    model: Model,
+    engine: Engine,
     optimizer: Optimizer,
     data: Iterable[tuple[Batch, Cursor]],
     config: LoopConfig,
     progress: Progress,
-    save: Callable[[Progress], Path],
-    held_out: Callable[[], Iterable[Batch]] | None = None,
-    stop: Callable[[], int] = lambda: 0,
-    owed: bool = False,
+    around: Around,
 ) -> Iterator[Event]:
     """Trains from `progress` to `config.steps`, whose intervals are all given.
 
-    data: batches from `progress.cursor` on. save: writes a checkpoint and says where.
-    stop: asked after each step; once it gives the number of a signal, the run is saved and ends.
-    owed: the part of the run before ended so, with the held-out loss of its last step to come.
+    data: this rank's batches from `progress.cursor` on. All ranks have the same events.
 
     Raises:
         UserError: loss or gradient are not finite, or would not be after a step that is to be
             saved; what is saved already stays.
     """
-    assert config.steps
     assert config.save_every
-    saved = progress.step
-    model.train()
-    if owed and held_out and validation_due(progress.step, config):
-        yield validate(model, held_out(), progress.step)
+    saved, began = progress.step, time.monotonic()
+    engine.model.train()
+    if around.owed and around.held_out and validation_due(progress.step, config):
+        validated = validate(engine, around.held_out(), progress.step)
+        progress = _judged(progress, validated)
+        yield validated
+    ending = _ending(progress, config, 0.0)
+    if ending:
+        yield Finished(progress.step, ending)
+        return
     for work, cursor in _grouped(data, config.accumulate):
-        if progress.step >= config.steps:
-            break
-        event = _step(model, optimizer, work, config, progress.step, saved)
-        progress = Progress(event.step, cursor)
+        event = _step(engine, optimizer, work, config, progress.step, saved)
+        tokens = progress.tokens + event.tokens
+        progress = dataclasses.replace(progress, step=event.step, cursor=cursor, tokens=tokens)
         yield event
-        stopping = stop()
-        last = event.step == config.steps
-        validating = held_out is not None and validation_due(event.step, config)
-        if held_out and validating and not stopping:
-            yield validate(model, held_out(), event.step)
-        if last or stopping or event.step % config.save_every == 0:
-            check_weights(model, work[-1], event.step, saved)
-            yield Saved(event.step, save(progress))
+        asked = _agreed(engine, around.asked())
+        minutes = engine.ranks.highest((time.monotonic() - began) / 60)
+        ending = _ending(progress, config, minutes)
+        due = bool(around.held_out) and (bool(ending) or validation_due(event.step, config))
+        if around.held_out and due and not asked.signal:
+            validated = validate(engine, around.held_out(), event.step)
+            progress = _judged(progress, validated)
+            yield validated
+            ending = _ending(progress, config, minutes)
+        if around.samples and not asked.signal and _sample_due(event.step, config):
+            yield from around.samples(event.step)
+        ordered = bool(ending or asked.signal) or asked.save
+        if ordered or event.step % config.save_every == 0 or progress.best_step == event.step:
+            check_weights(engine, work[-1], event.step, saved)
+            yield Saved(event.step, around.save(progress))
             saved = event.step
-        if stopping and (validating or not last):
-            yield Finished(event.step, "interrupted", stopping)
+        if asked.signal and (due or not ending):
+            yield Finished(event.step, "interrupted", asked.signal)
             return
-    yield Finished(progress.step, "steps done", stop())
+        if ending:
+            yield Finished(event.step, ending, asked.signal)
+            return
 
 
 def validation_due(step: int, config: LoopConfig) -> bool:
@@ -122,19 +187,52 @@ def validation_due(step: int, config: LoopConfig) -> bool:
 
 
 @torch.no_grad()
-def validate(model: Model, batches: Iterable[Batch], step: int) -> Validated:
-    """The mean loss over the trained tokens of all batches."""
-    model.eval()
+def validate(engine: Engine, batches: Iterable[Batch], step: int) -> Validated:
+    """The mean loss over the trained tokens of all ranks' batches."""
+    engine.model.eval()
     total, count = 0.0, 0
     for batch in batches:
-        total += batch_loss(model, batch).item()
+        total += engine.value(batch)
         count += _trained(batch)
-    model.train()
-    return Validated(step, total / max(count, 1), count)
+    engine.model.train()
+    total, trained = engine.ranks.sums(total, count)
+    return Validated(step, total / max(trained, 1), int(trained))
+
+
+def _sample_due(step: int, config: LoopConfig) -> bool:
+    every = config.sample_every or config.validate_every
+    assert every
+    return step == config.steps or step % every == 0
+
+
+def _ending(progress: Progress, config: LoopConfig, minutes: float) -> str:
+    """Why the run ends here, or ""."""
+    assert config.steps
+    if progress.step >= config.steps:
+        return "steps done"
+    if config.patience and progress.stale >= config.patience:
+        return "no better"
+    if config.max_tokens and progress.tokens >= config.max_tokens:
+        return "tokens done"
+    if config.max_minutes and minutes >= config.max_minutes:
+        return "time is up"
+    return ""
+
+
+def _judged(progress: Progress, validated: Validated) -> Progress:
+    if validated.loss < progress.best:
+        return dataclasses.replace(progress, best=validated.loss, best_step=validated.step, stale=0)
+    return dataclasses.replace(progress, stale=progress.stale + 1)
+
+
+def _agreed(engine: Engine, asked: Asked) -> Asked:
+    """What any rank was asked for is asked of all."""
+    highest = engine.ranks.highest
+    return Asked(int(highest(asked.signal)), bool(highest(asked.save)))
 
 
 def _step(
-    model: Model,
+    engine: Engine,
     optimizer: Optimizer,
     work: list[Batch],
     config: LoopConfig,
@@ -143,35 +241,43 @@ def _step(
 ) -> Step:
     """The step behind `step`. saved: that of the newest checkpoint, for the error."""
     started = time.perf_counter()
-    trained = sum(map(_trained, work))
-    total = 0.0
-    for batch in work:
-        loss = batch_loss(model, batch, config.logit_l2, config.recompute)
-        value = loss.item()
-        if not math.isfinite(value):
-            what = f"the loss is {value}"
-            raise stopped_at(step + 1, what, model, [batch], config.logit_l2, saved)
-        (loss / trained).backward()
-        total += value
-        del loss
-        return_freed_memory()
-    norm = optimizer.gradient_norm()
-    if not math.isfinite(norm):
-        what = f"the gradient's norm is {norm}"
-        raise stopped_at(step + 1, what, model, work, config.logit_l2, saved)
+    counts = sum(map(_trained, work)), sum(batch.pairs for batch in work)
+    trained, pairs = map(int, engine.ranks.sums(*counts))
+    while True:
+        loss = _backward(engine, work, trained, optimizer.scale)
+        norm = optimizer.gradient_norm()
+        if math.isfinite(loss) and math.isfinite(norm):
+            break
+        if not math.isfinite(loss) or not optimizer.scaled or optimizer.scale <= _LEAST_SCALE:
+            what = (
+                f"the gradient's norm is {norm}" if math.isfinite(loss) else f"the loss is {loss}"
+            )
+            raise stopped_at(step + 1, what, engine, work, saved)
+        optimizer.lower_scale()
     assert config.steps is not None
     rate = learning_rate(step, config.steps, optimizer.config)
     optimizer.step(rate)
     return Step(
         step=step + 1,
-        loss=total / trained,
+        loss=loss,
         learning_rate=rate,
         gradient_norm=norm,
-        tokens=sum(batch.pairs for batch in work),
+        tokens=pairs,
         trained_tokens=trained,
         seconds=time.perf_counter() - started,
-        peak_bytes=peak_bytes(model.emb.weight.device),
+        peak_bytes=peak_bytes(engine.model.ln_out.weight.device),
     )
+
+
+def _backward(engine: Engine, work: list[Batch], trained: int, scale: float) -> float:
+    """The mean loss of the step; leaves `scale` times its gradient in the parameters."""
+    total = 0.0
+    # Gradients are averaged over the ranks, and are to be summed.
+    factor = engine.ranks.world * scale / max(trained, 1)
+    for number, batch in enumerate(work, start=1):
+        total += engine.backward(batch, factor, last=number == len(work))
+        return_freed_memory()
+    return engine.ranks.sums(total)[0] / max(trained, 1)
 
 
 def _grouped(

@@ -18,7 +18,7 @@ from torch import Tensor
 from torch.autograd.function import FunctionCtx
 
 from eyas.data import Batch
-from eyas.models import Linear, Model
+from eyas.models import Linear, Model, State
 from eyas.training.machine import return_freed_memory
 
 IGNORED = -100
@@ -26,17 +26,23 @@ _BLOCK_BYTES = 64 * 2**20
 
 
 def batch_loss(
-    model: Model, batch: Batch, logit_l2: float = 0.0, recompute: bool = False
-) -> Float[Tensor, ""]:
-    """The model's loss on a batch, summed over the trained positions.
+    model: Model,
+    batch: Batch,
+    logit_l2: float = 0.0,
+    recompute: bool = False,
+    state: State | None = None,
+) -> tuple[Float[Tensor, ""], State]:
+    """The model's loss on a batch, summed over the trained positions, and the state after it.
 
-    recompute: keep only each block's input for the backward.
+    recompute: keep only each block's input for the backward. state: that the rows begin with.
     """
-    hidden, _ = model.hidden(batch.tokens, recompute_activations=recompute)
+    hidden, state = model.hidden(
+        batch.tokens, state, recompute_activations=recompute, starts=batch.starts
+    )
     return_freed_memory()
     head = model.head  # the parameter, or what a quantized head stands for
     weight = head.weight if isinstance(head, Linear) else head.dense_weight()
-    return cross_entropy(hidden, weight, batch.targets, logit_l2)
+    return cross_entropy(hidden, weight, batch.targets, logit_l2), state
 
 
 def cross_entropy(

@@ -17,13 +17,13 @@ _PROCESS = 450 * 2**20  # Python, PyTorch and a tokenizer
 def predict(model: Model, batch: BatchConfig, loop: LoopConfig, longest: int) -> dict[str, int]:
     """Bytes at the peak of a step, by part, on the CPU; an estimate.
 
-    longest: tokens of the longest document.
+    longest: tokens of the longest row.
     """
     shape, item = model.shape, model.dtype.itemsize
     trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
     weights = sum(p.nbytes for p in model.parameters() if not p.requires_grad)
     adapter = sum(t.nbytes for t in adapter_tensors(model).values())
-    tokens = batch.micro_batch * min(batch.ctx, longest)
+    tokens = batch.micro_batch * min(batch.ctx, longest, loop.chunk or longest)
     block = tokens * item * (_KEPT_WIDE[shape.version] * shape.width + _KEPT_FFN * shape.ffn_width)
     inputs = tokens * item * shape.width * shape.num_layers
     kept = block * shape.num_layers

@@ -8,10 +8,14 @@ two-dimensional weights; the rest stays with AdamW.
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import torch
 from torch import Tensor, nn
+
+from eyas.training.engine import full, norm_of
+
+_FIRST_SCALE, _STEPS_AT_SCALE = 2.0**16, 2000
 
 Schedule = Literal["constant", "linear", "exponential", "cosine", "wsd"]
 
@@ -84,25 +88,48 @@ def _between(peak: float, final: float, share: float, schedule: Schedule) -> flo
     return peak + (final - peak) * share
 
 
-class Optimizer:
-    """AdamW, and Muon where it is asked for, over the trained parameters of a model."""
+State = dict[str, dict[str, Tensor]]
+"""An optimizer's state of each parameter, by its name in the model."""
 
-    def __init__(self, model: nn.Module, config: OptimConfig) -> None:
+
+class Optimizer:
+    """AdamW, and Muon where it is asked for, over the trained parameters of a model.
+
+    shared: among ranks that all hold the whole model, AdamW's state is shared out (ZeRO stage 1,
+    Rajbhandari et al. 2020). scaled: the loss is scaled so that its gradients do not vanish in
+    float16 (Micikevicius et al. 2018): by `scale`, which falls where they are out of range and
+    rises after 2000 steps in which they were not.
+    """
+
+    def __init__(
+        self, model: nn.Module, config: OptimConfig, shared: bool = False, scaled: bool = False
+    ) -> None:
         self.config = config
         trained = [(n, p) for n, p in model.named_parameters() if p.requires_grad]
+        self._names = {id(parameter): name for name, parameter in trained}
         by_muon = [p for n, p in trained if config.optimizer == "muon" and _is_matrix(n, p)]
         taken = {id(p) for p in by_muon}
         groups = _groups([(n, p) for n, p in trained if id(p) not in taken], config)
         betas = (config.beta1, config.beta2)
         self.optimizers: list[torch.optim.Optimizer] = []
         if groups:
-            adamw = torch.optim.AdamW(groups, lr=0.0, betas=betas, eps=config.epsilon, fused=True)
+            make = _shared_adamw if shared else torch.optim.AdamW
+            adamw = make(groups, lr=0.0, betas=betas, eps=config.epsilon, fused=True)
             self.optimizers.append(adamw)
         if by_muon:
             muon = torch.optim.Muon(by_muon, lr=0.0, weight_decay=0.0)
             muon.param_groups[0]["scale"] = config.muon_lr / (config.lr or 1.0)
             self.optimizers.append(muon)
         self.parameters: list[Tensor] = [p for _, p in trained]
+        self.scaled = scaled
+        self.scale = _FIRST_SCALE if scaled else 1.0
+        self._steps_at_scale = 0
+
+    def lower_scale(self) -> None:
+        """Halves the factor after a gradient that was out of range, and drops that gradient."""
+        self.scale, self._steps_at_scale = self.scale / 2, 0
+        for parameter in self.parameters:
+            parameter.grad = None
 
     def step(self, learning_rate: float) -> None:
         """Moves the parameters along their gradients and drops these."""
@@ -111,21 +138,83 @@ class Optimizer:
                 group["lr"] = learning_rate * group["scale"]
             optimizer.step()
             optimizer.zero_grad(set_to_none=True)
+        self._steps_at_scale += 1
+        if self.scaled and self._steps_at_scale >= _STEPS_AT_SCALE:
+            self.scale, self._steps_at_scale = self.scale * 2, 0
 
     def gradient_norm(self) -> float:
-        """The 2-norm of the gradient over all parameters; scales it down to `clip` at most."""
+        """The 2-norm of the gradient over all parameters; scales it down to `clip` at most.
+
+        What is in the parameters is `scale` times the gradient; that is taken out here.
+        """
         grads = [p.grad for p in self.parameters if p.grad is not None]
-        norm = torch.nn.utils.get_total_norm(grads)
+        norm = norm_of(grads) / self.scale
+        factor = 1 / self.scale
         if self.config.clip:
-            torch.nn.utils.clip_grads_with_norm_(self.parameters, self.config.clip, norm)
-        return norm.item()
+            factor *= min(1.0, self.config.clip / (norm + 1e-6))
+        if factor != 1 and math.isfinite(norm):
+            torch._foreach_mul_(grads, factor)
+        return norm
 
-    def state_dict(self) -> list[dict[str, object]]:
-        return [optimizer.state_dict() for optimizer in self.optimizers]
+    def state(self) -> State:
+        """The whole state; of what is shared out, on rank 0 alone. All ranks have to call it."""
+        found: State = {}
+        for optimizer in self.optimizers:
+            parameters = [p for group in optimizer.param_groups for p in group["params"]]
+            for index, values in _states(optimizer).items():
+                name = self._names[id(parameters[index])]
+                found[name] = {key: full(value) for key, value in values.items()}
+        return found
 
-    def load_state_dict(self, states: list[dict[str, object]]) -> None:
-        for optimizer, state in zip(self.optimizers, states, strict=True):
-            optimizer.load_state_dict(state)
+    def load(self, state: State) -> None:
+        """Puts a state back. Raises ValueError where it is of other parameters."""
+        names = set(self._names.values())
+        if strange := sorted(state.keys() - names) or sorted(names - state.keys() if state else ()):
+            raise ValueError(f"{strange[0]} is not in both")
+        for optimizer in self.optimizers:
+            parameters = [p for group in optimizer.param_groups for p in group["params"]]
+            states = {
+                index: _as_sharded(state[self._names[id(parameter)]], parameter)
+                for index, parameter in enumerate(parameters)
+                if self._names[id(parameter)] in state
+            }
+            groups, count = [], 0
+            for group in optimizer.param_groups:
+                indices = list(range(count, count + len(group["params"])))
+                groups.append({**group, "params": indices})
+                count += len(indices)
+            optimizer.load_state_dict({"state": states, "param_groups": groups})
+
+
+def _shared_adamw(groups: list[dict[str, object]], **settings: Any) -> torch.optim.Optimizer:
+    from torch.distributed.optim import ZeroRedundancyOptimizer
+
+    return ZeroRedundancyOptimizer(groups, torch.optim.AdamW, **settings)
+
+
+def _states(optimizer: torch.optim.Optimizer) -> dict[int, dict[str, Tensor]]:
+    """The state of each parameter by its number; of what is shared out, on rank 0 alone."""
+    if consolidate := getattr(optimizer, "consolidate_state_dict", None):
+        consolidate(to=0)
+        if torch.distributed.get_rank() != 0:
+            return {}
+    states: dict[int, dict[str, Tensor]] = optimizer.state_dict()["state"]
+    return states
+
+
+def _as_sharded(values: dict[str, Tensor], parameter: Tensor) -> dict[str, Tensor]:
+    """The state of a parameter, spread as the parameter itself is."""
+    if not hasattr(parameter, "full_tensor"):
+        return values
+    from torch.distributed.tensor import DTensor, distribute_tensor
+
+    assert isinstance(parameter, DTensor)
+    return {
+        key: distribute_tensor(value, parameter.device_mesh, parameter.placements)
+        if value.shape == parameter.shape
+        else value
+        for key, value in values.items()
+    }
 
 
 def _groups(

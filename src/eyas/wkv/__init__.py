@@ -3,21 +3,26 @@
 A backend is a module with two functions of the same contract, `wkv6` and `wkv7`, differentiable
 in every argument, the state included; RWKV-5 is `wkv6` with a decay that does not depend on time:
 
-    wkv6(r, log_decay, k, v, bonus, state) -> (out, state)
-    wkv7(r, log_decay, k, v, a, b, state) -> (out, state)
+    wkv6(r, log_decay, k, v, bonus, state, starts=None, fresh=None) -> (out, state)
+    wkv7(r, log_decay, k, v, a, b, state, starts=None, fresh=None) -> (out, state)
 
 `r, log_decay, k, v, a, b, out`: [B, T, H, N]; `bonus`: [H, N]; `state`: [B, H, N, N], laid out
 [value, key]. `log_decay` is <= 0. Arithmetic is done in the state's type, float32 at least;
 `out` has the type of `r`.
+
+Documents may lie end to end in a row: where `starts` [B, T] is true, token t begins another one,
+and before it the state becomes `fresh` [H, N, N], or zero where that is not given. (Zeroing the
+decay would not do: RWKV-6 reads the old state before it decays, RWKV-7 through a b^T.) The state
+handed back is that after the last token.
 """
 
 from typing import Protocol, runtime_checkable
 
 from torch import Tensor
 
-from eyas.wkv import chunked, reference
+from eyas.wkv import chunked, native, reference
 
-__all__ = ["Backend", "chunked", "reference"]
+__all__ = ["Backend", "chunked", "native", "reference"]
 
 
 @runtime_checkable
@@ -25,7 +30,15 @@ class Backend(Protocol):
     """What a module of operators offers; modules satisfy it as they are."""
 
     def wkv6(
-        self, r: Tensor, log_decay: Tensor, k: Tensor, v: Tensor, bonus: Tensor, state: Tensor
+        self,
+        r: Tensor,
+        log_decay: Tensor,
+        k: Tensor,
+        v: Tensor,
+        bonus: Tensor,
+        state: Tensor,
+        starts: Tensor | None = None,
+        fresh: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]: ...
 
     def wkv7(
@@ -37,4 +50,6 @@ class Backend(Protocol):
         a: Tensor,
         b: Tensor,
         state: Tensor,
+        starts: Tensor | None = None,
+        fresh: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]: ...

@@ -26,6 +26,9 @@ Rule"):
     U = A S_0^T + (a,b scores) U + (a,k scores) V
 
 Chunks are tied together by their states: that loop is the only one left.
+
+Documents in one row are laid out so that each begins with a chunk of its own (`wkv.layout`); then
+a fresh state takes the running one's place between two chunks, and nothing else changes.
 """
 
 from typing import NamedTuple
@@ -34,9 +37,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from eyas.wkv.reference import Heads, State
+from eyas.wkv.layout import Layout, lay_out
+from eyas.wkv.reference import Fresh, Heads, Starts, State, begun
 
-_CHUNK = 32
 _WEAK_BLOCK, _WEAKEST = 16, -2.0
 
 
@@ -48,28 +51,47 @@ class _Scores(NamedTuple):
 
 
 def wkv6(
-    r: Heads, log_decay: Heads, k: Heads, v: Heads, bonus: Float[Tensor, "H N"], state: State
+    r: Heads,
+    log_decay: Heads,
+    k: Heads,
+    v: Heads,
+    bonus: Float[Tensor, "H N"],
+    state: State,
+    starts: Starts = None,
+    fresh: Fresh = None,
 ) -> tuple[Heads, State]:
     """The RWKV-6 recurrence; see the package for shapes and types."""
-    q, w, k_, v_ = (_chunks(x, state) for x in (r, log_decay, k, v))
+    layout = lay_out(r, starts)
+    q, w, k_, v_ = (_chunks(x, state, layout) for x in (r, log_decay, k, v))
     scores, before, after, total = _scores(q[..., None, :], k_[..., None, :], w)
     own = (q * k_ * bonus.to(state)[:, None, None, :]).sum(-1, keepdim=True)
     written = v_.mT @ (k_ * after.exp())
 
-    starts = []
-    for decay, update in zip(total.exp().unbind(2), written.unbind(2), strict=True):
-        starts.append(state)
+    befores = []
+    steps = zip(layout.begins, total.exp().unbind(2), written.unbind(2), strict=True)
+    for begins, decay, update in steps:
+        state = begun(state, begins, fresh)
+        befores.append(state)
         state = state * decay + update
-    carried = (q * before.exp()) @ torch.stack(starts, dim=2).mT
+    carried = (q * before.exp()) @ torch.stack(befores, dim=2).mT
     out = scores[..., 0, :, 0] @ v_ + own * v_ + carried
-    return _tokens(out, r), state
+    return _tokens(out, r, layout), state
 
 
 def wkv7(
-    r: Heads, log_decay: Heads, k: Heads, v: Heads, a: Heads, b: Heads, state: State
+    r: Heads,
+    log_decay: Heads,
+    k: Heads,
+    v: Heads,
+    a: Heads,
+    b: Heads,
+    state: State,
+    starts: Starts = None,
+    fresh: Fresh = None,
 ) -> tuple[Heads, State]:
     """The RWKV-7 recurrence; see the package for shapes and types."""
-    q, w, k_, v_, a_, b_ = (_chunks(x, state) for x in (r, log_decay, k, v, a, b))
+    layout = lay_out(r, starts)
+    q, w, k_, v_, a_, b_ = (_chunks(x, state, layout) for x in (r, log_decay, k, v, a, b))
     damped = q * w.exp()  # y_t reads the state after token t has decayed it, u_t before
     scores, before, after, total = _scores(
         torch.stack((a_, damped), dim=-2), torch.stack((b_, k_), dim=-2), w
@@ -83,18 +105,19 @@ def wkv7(
     taken, added = (x.unbind(2) for x in solved.split(v_.shape[-1], dim=-1))
     left = after.exp()
     b_left, written = (b_ * left).unbind(2), (v_.mT @ (k_ * left)).unbind(2)
-    decay, starts, us = total.exp().unbind(2), [], []
-    for i in range(len(decay)):
-        starts.append(state)
+    decay, befores, us = total.exp().unbind(2), [], []
+    for i, begins in enumerate(layout.begins):
+        state = begun(state, begins, fresh)
+        befores.append(state)
         us.append(taken[i] @ state.mT + added[i])
         state = state * decay[i] + us[i].mT @ b_left[i] + written[i]
 
     u = torch.stack(us, dim=2)
     own_b = (q * b_).sum(-1, keepdim=True)
     own_k = (q * k_).sum(-1, keepdim=True)
-    carried = (damped * kept) @ torch.stack(starts, dim=2).mT
+    carried = (damped * kept) @ torch.stack(befores, dim=2).mT
     out = rb @ u + own_b * u + rk @ v_ + own_k * v_ + carried
-    return _tokens(out, r), state
+    return _tokens(out, r, layout), state
 
 
 def _scores(q: Float[Tensor, "... C Q N"], k: Float[Tensor, "... C K N"], w: Tensor) -> _Scores:
@@ -167,13 +190,12 @@ def _unit(strict: Tensor) -> Tensor:
     return strict + torch.eye(strict.shape[-1], dtype=strict.dtype, device=strict.device)
 
 
-def _chunks(x: Heads, state: State) -> Float[Tensor, "B H n C N"]:
-    """x in the state's type, cut in chunks; the tail is filled with tokens that change nothing."""
-    batch, length, heads, size = x.shape
-    chunk = min(_CHUNK, 1 << (length - 1).bit_length())
-    x = torch.nn.functional.pad(x.to(state), (0, 0, 0, 0, 0, -length % chunk))
-    return x.view(batch, -1, chunk, heads, size).permute(0, 3, 1, 2, 4).contiguous()
+def _chunks(x: Heads, state: State, layout: Layout) -> Float[Tensor, "B H n C N"]:
+    """x in the state's type, cut in chunks, filled up with tokens that change nothing."""
+    batch, _, heads, size = x.shape
+    x = layout.spread(x.to(state))
+    return x.view(batch, -1, layout.chunk, heads, size).permute(0, 3, 1, 2, 4).contiguous()
 
 
-def _tokens(out: Float[Tensor, "B H n C N"], like: Heads) -> Heads:
-    return out.permute(0, 2, 3, 1, 4).flatten(1, 2)[:, : like.shape[1]].to(like)
+def _tokens(out: Float[Tensor, "B H n C N"], like: Heads, layout: Layout) -> Heads:
+    return layout.collected(out.permute(0, 2, 3, 1, 4).flatten(1, 2)).to(like)

@@ -1,0 +1,57 @@
+"""One command, several processes: started and watched over by PyTorch's elastic launcher."""
+
+import logging
+import signal
+import sys
+
+import click
+from torch.distributed.elastic.multiprocessing.api import SignalException
+from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
+from torch.distributed.launcher.api import LaunchConfig, elastic_launch
+
+from eyas.training.engine import EngineConfig
+
+_SAVING_SECONDS = 600  # that a process may take for its last checkpoint
+_WATCH_SECONDS = 0.5
+
+
+def launch(config: EngineConfig, arguments: list[str]) -> int:
+    """Runs `eyas ARGUMENTS` in a process for each device of this machine; the exit code.
+
+    One that fails ends the others. A signal is handed on to all, which save and end.
+    """
+    logging.getLogger("torch.distributed.elastic").setLevel(logging.CRITICAL)
+    alone = config.num_nodes == 1
+    settings = LaunchConfig(
+        min_nodes=config.num_nodes,
+        max_nodes=config.num_nodes,
+        nproc_per_node=config.devices,
+        run_id="eyas",
+        rdzv_backend="c10d",
+        rdzv_endpoint=config.rendezvous or "localhost:0",
+        local_addr="localhost" if alone else None,
+        max_restarts=0,
+        monitor_interval=_WATCH_SECONDS,
+        shutdown_timeout=_SAVING_SECONDS,
+    )
+    try:
+        elastic_launch(settings, sys.executable)("-u", "-m", "eyas", *arguments)
+    except ChildFailedError as failed:
+        return _told(failed)
+    except SignalException as ended:
+        return 128 + int(ended.sigval)
+    return 0
+
+
+def _told(failed: ChildFailedError) -> int:
+    """The exit code of the first process that failed; says so where it could not do it itself."""
+    rank, failure = failed.get_first_failure()
+    if failure.exitcode >= 0:
+        return failure.exitcode
+    name = signal.Signals(-failure.exitcode).name
+    click.echo(
+        f"eyas: process {rank} was ended by {name} (no memory left, perhaps), and so the others "
+        "were stopped; the newest checkpoint is whole, and the same command goes on from there",
+        err=True,
+    )
+    return 128 - failure.exitcode

@@ -1,0 +1,26 @@
+// The WKV operators for x86 processors with AVX-512.
+#include "x86.h"
+
+#if defined(EYAS_X86)
+// Before the target changes: what the library's headers define stays fit for every processor.
+#include <cstdint>
+#include <cstring>
+#include <initializer_list>
+#include <type_traits>
+#include <utility>
+
+#if defined(__clang__)
+#pragma clang attribute push(__attribute__((target("avx512f,avx512vl,avx512dq,avx2,fma"))), apply_to = function)
+#else
+#pragma GCC target("avx512f,avx512vl,avx512dq,avx2,fma")
+#endif
+#define EYAS_TARGET avx512
+#define EYAS_VECTOR_BYTES 64
+#define EYAS_UNROLL 4
+#define EYAS_ROWS 4
+#include "wkv_kernels.h"
+#if defined(__clang__)
+#pragma clang attribute pop
+#endif
+
+#endif

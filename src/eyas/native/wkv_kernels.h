@@ -1,0 +1,26 @@
+// The kernels as one value of EYAS_TARGET, `target`.
+#pragma once
+
+#include "wkv_backward.h"
+#include "wkv_forward.h"
+
+namespace EYAS_TARGET {
+
+template <class T>
+int64_t scratch_size(int64_t size, bool is_backward) {
+    Scratch<T> scratch{nullptr};
+    if (is_backward) BackwardTensors<T>(scratch, size);
+    else ForwardTensors<T>(scratch, size, rounded_up(size, kLanes<T>));
+    return scratch.used;
+}
+
+template <class T>
+constexpr eyas::Kernels<T> kernels() {
+    return {forward<T, false>, forward<T, true>, backward<T, false>, backward<T, true>,
+            scratch_size<T>};
+}
+
+extern const eyas::Target target;
+const eyas::Target target = {kernels<float>(), kernels<double>()};
+
+}  // namespace EYAS_TARGET

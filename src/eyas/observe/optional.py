@@ -1,0 +1,17 @@
+"""Libraries that eyas does without, until they are asked for."""
+
+from importlib import import_module
+from importlib.util import find_spec
+from typing import Any
+
+from eyas.errors import UserError
+
+
+def optional(name: str) -> Any:
+    """The library of that name, which is also that of eyas's extra.
+
+    Raises UserError where it is not installed.
+    """
+    if find_spec(name) is None:
+        raise UserError(f"{name} is not installed; say: pip install 'eyas[{name}]'")
+    return import_module(name)
