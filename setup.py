@@ -15,9 +15,17 @@ from setuptools.command.build_ext import build_ext
 FOLDER = Path("src/eyas/native")
 SOURCES = sorted(str(path) for path in FOLDER.glob("*.cpp"))
 HEADERS = sorted(str(path) for path in FOLDER.glob("*.h"))
-HASH = runpy.run_path(str(FOLDER / "library.py"))["sources_hash"](FOLDER)
+HASH = runpy.run_path(str(FOLDER / "loading.py"))["sources_hash"](FOLDER)
 
-UNIX = ["-std=c++17", "-O3", "-fvisibility=hidden", "-fno-math-errno", "-Wno-psabi", "-pthread"]
+UNIX = [
+    "-std=c++17",
+    "-O3",
+    "-g0",
+    "-fvisibility=hidden",
+    "-fno-math-errno",
+    "-Wno-psabi",
+    "-pthread",
+]
 MSVC = ["/std:c++17", "/O2", "/EHsc"]
 
 

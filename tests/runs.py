@@ -7,6 +7,7 @@ from weights import write_model
 
 from eyas.adapters import PiSSA
 from eyas.data import BatchConfig
+from eyas.observe.watching import WatchConfig
 from eyas.settings import Run
 from eyas.training.loop import LoopConfig
 from eyas.training.optim import OptimConfig
@@ -31,4 +32,7 @@ def a_run(folder: Path, out: str, method=METHOD, optim=OPTIM, **loop) -> Run:
         data_file(folder)
     settings = LoopConfig(**{"steps": 20, "save_every": 5, **loop})
     batch = BatchConfig(ctx=32, micro_batch=4)
-    return Run(model, (data,), folder / out, method, batch=batch, optim=optim, loop=settings)
+    watch = WatchConfig(report=False, mfu=False)
+    return Run(
+        model, (data,), folder / out, method, batch=batch, optim=optim, loop=settings, watch=watch
+    )

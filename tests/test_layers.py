@@ -6,7 +6,8 @@ from pathlib import Path
 import eyas
 
 LAYERS = [
-    {"cli", "web"},
+    {"__main__"},
+    {"cli", "web", "rwkv_peft"},
     {"demo", "sweep"},
     {"interop"},
     {"run"},

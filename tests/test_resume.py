@@ -11,7 +11,7 @@ import pytest
 from runs import a_run, data_file
 from weights import write_model
 
-from eyas.data import Corpus
+from eyas.data import Corpus, ReadConfig
 from eyas.errors import UserError
 from eyas.observe.metrics import read_metrics
 from eyas.resume import data_fingerprint
@@ -73,9 +73,9 @@ def test_another_reading_of_the_data_is_named(tmp_path):
     rows = [{"messages": [{"role": r, "content": "hm"} for r in ("user", "assistant")]}] * 4
     (tmp_path / "data.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     run = finished(tmp_path)
-    assert steps(replace(run, mask="answers")) == []  # what auto came to
-    with pytest.raises(UserError, match=r"mask is answers there and all here"):
-        prepare(replace(run, mask="all"))
+    assert steps(replace(run, reading=ReadConfig(mask="answers"))) == []  # what auto came to
+    with pytest.raises(UserError, match=r"reading.mask is answers there and all here"):
+        prepare(replace(run, reading=ReadConfig(mask="all")))
 
 
 def test_a_changed_base_is_refused(tmp_path):
@@ -96,8 +96,8 @@ def test_a_moved_run_goes_on_and_so_do_moved_model_and_data(tmp_path):
         for f in dataclasses.fields(run)
         if isinstance(getattr(run, f.name), Path)
     }
-    assert len(places) == 4
-    moved = replace(run, **places)
+    assert len(places) == 3
+    moved = replace(run, data=(elsewhere / "data.jsonl",), **places)
     assert prepare(moved).checkpoint.progress.step == 2
     assert steps(moved) == []
     assert read_run(elsewhere / "out").model == elsewhere / "m.pth"

@@ -16,7 +16,7 @@ from tolerance import assert_close
 from weights import write_model
 
 from eyas.adapters import Full, LoRA, PiSSA, State
-from eyas.data import BatchConfig
+from eyas.data import BatchConfig, ReadConfig
 from eyas.errors import UserError
 from eyas.observe.metrics import read_metrics
 from eyas.quant import FrozenConfig
@@ -41,11 +41,8 @@ def result(run: Run) -> dict[str, torch.Tensor]:
 
 
 def _optimizer_tensors(checkpoint: Path) -> dict[str, torch.Tensor]:
-    found = {}
-    for i, state in enumerate(torch.load(checkpoint / "optimizer.pt")["optimizer"]):
-        for j, slots in state["state"].items():
-            found |= {f"{i}.{j}.{name}": value for name, value in slots.items()}
-    return found
+    states = torch.load(checkpoint / "optimizer.pt")["optimizer"]
+    return {f"{of}.{name}": value for of, slots in states.items() for name, value in slots.items()}
 
 
 def assert_same(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> None:
@@ -213,7 +210,7 @@ def test_the_last_weights_are_looked_at_too(tmp_path):
 
 def test_a_loss_that_is_not_finite_stops_and_keeps_the_last_checkpoint(tmp_path):
     run = a_run(tmp_path, "out", save_every=2)
-    said = r"is nan at step 4 in every row \(.*data\.jsonl:\d+.*step 2 is kept.*another --out"
+    said = r"is nan at step 4 everywhere \(.*data\.jsonl:\d+.*step 2 is kept.*another --out"
     prepared = prepare(run)
     steps = train(prepared)
     next(event for event in steps if isinstance(event, Step) and event.step == 3)
@@ -224,14 +221,16 @@ def test_a_loss_that_is_not_finite_stops_and_keeps_the_last_checkpoint(tmp_path)
     assert newest_checkpoint(run.out).progress.step == 2
 
 
-def test_the_document_at_fault_is_named(tmp_path):
+@pytest.mark.parametrize("dataload", ["pack", "pad"])
+def test_the_document_at_fault_is_named(tmp_path, dataload):
     prepared = prepare(a_run(tmp_path, "out", steps=1, accumulate=2))
-    tokens, start = prepared.corpus.tokens, prepared.corpus.offsets[17]
+    tokens, start = prepared.corpus.tokens.copy(), prepared.corpus.offsets[17]
     rare = tokens.max() + 1
-    tokens.flags.writeable = True
     tokens[start + 2] = rare
     prepared.model.emb.weight.data[int(rare)] = float("nan")
-    run = dataclasses.replace(prepared, run=dataclasses.replace(prepared.run, batch=BatchConfig()))
+    corpus = dataclasses.replace(prepared.corpus, tokens=tokens)
+    settings = dataclasses.replace(prepared.run, batch=BatchConfig(dataload=dataload))
+    run = dataclasses.replace(prepared, run=settings, corpus=corpus)
     one_step = dataclasses.replace(prepared.run.loop, accumulate=30)
     with pytest.raises(UserError, match=r"step 1 \(data\.jsonl:18\); nothing .*this document$"):
         list(train(dataclasses.replace(run, run=dataclasses.replace(run.run, loop=one_step))))
@@ -240,7 +239,8 @@ def test_the_document_at_fault_is_named(tmp_path):
 def test_held_out_data_with_nothing_to_train_is_refused_at_once(tmp_path):
     valid = data_file(tmp_path, 2, "valid.jsonl")
     (tmp_path / "data.jsonl").write_text('{"text": "User: a\\n\\nAssistant: b"}\n')
-    run = dataclasses.replace(a_run(tmp_path, "out"), validation=valid, mask="answers")
+    run = dataclasses.replace(a_run(tmp_path, "out"), validation=valid)
+    run = dataclasses.replace(run, reading=ReadConfig(mask="answers"))
     with pytest.raises(UserError, match=r"valid\.jsonl:1.*nothing is trained"):
         prepare(run)
 

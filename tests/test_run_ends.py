@@ -47,7 +47,7 @@ def test_patience_ends_a_run_whose_held_out_loss_rises(tmp_path: Path) -> None:
     assert [type(event) for event in again] == [Finished]
 
 
-def test_patience_needs_held_out_data(tmp_path: Path) -> None:
+def test_patience_needs_held_out_data() -> None:
     with pytest.raises(UserError, match=r"patience needs held-out losses"):
         run_from_mapping({"model": "m", "data": "d", "loop": {"patience": 2}}, "x")
 

@@ -59,7 +59,7 @@ def test_paths_may_be_text_and_begin_at_home(monkeypatch):
     monkeypatch.setenv("USERPROFILE", "/home/kes")
     monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)  # the types say Path
     run = Run("m.pth", "~/d.jsonl", out="~/r")
-    assert (run.model, run.data) == (Path("m.pth"), Path("/home/kes/d.jsonl"))
+    assert (run.model, run.data) == (Path("m.pth"), (Path("/home/kes/d.jsonl"),))
     assert run.out == Path("/home/kes/r")
     assert run_from_mapping({**BASE, "validation": "~/v"}, "x").validation == Path("/home/kes/v")
     assert run_from_mapping(run_to_mapping(run), "x") == run

@@ -13,6 +13,7 @@ from eyas.adapters import METHODS, LoRA, PiSSA
 from eyas.data import BatchConfig
 from eyas.errors import UserError
 from eyas.observe.metrics import read_metrics
+from eyas.observe.watching import WatchConfig
 from eyas.run import train
 from eyas.settings import Run
 from eyas.sweep import (
@@ -44,11 +45,12 @@ def run(tmp_path: Path) -> Run:
     (tmp_path / "d.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     return Run(
         write_model(tmp_path / "m.pth"),
-        tmp_path / "d.jsonl",
+        (tmp_path / "d.jsonl",),
         method=PiSSA(rank=2),
         validation_share=0.25,
         batch=BatchConfig(ctx=32, micro_batch=3),
         loop=LoopConfig(steps=6, validate_every=3, save_every=3),
+        watch=WatchConfig(report=False, mfu=False),
     )
 
 
@@ -60,7 +62,7 @@ def made(trial: Trial) -> Outcome:
 
 def an_outcome(name: str, rate: float, seed: int, held_out: float | None) -> Outcome:
     """Of a run that was never made; failed where there is no loss."""
-    settings = Run(Path("m"), Path("d"), method=LoRA(rank=4))
+    settings = Run(Path("m"), (Path("d"),), method=LoRA(rank=4))
     trial = Trial(name, rate, seed, Path("x"), settings, 3, 1234, 2**20)
     if held_out is None:
         return Outcome(trial, "failed", "the loss is nan")

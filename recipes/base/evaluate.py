@@ -14,7 +14,7 @@ from pathlib import Path
 import torch
 
 import eyas
-from eyas.data import read_documents, tokenizer_for
+from eyas.data import ReadConfig, read_documents, tokenizer_for
 from eyas.models import Model
 
 
@@ -56,7 +56,7 @@ def bits_per_byte(model: Model, path: Path) -> float:
 def texts(model: Model, path: Path) -> list[torch.Tensor]:
     """The documents as tokens, without their end."""
     tokenizer = tokenizer_for(model.vocab_size, None, None)
-    documents = read_documents(path, "all")
+    documents = read_documents(path, ReadConfig(mask="all"))
     return [torch.tensor(tokenizer.encode("".join(s.text for s in d.spans))) for d in documents]
 
 

@@ -12,6 +12,7 @@ import numpy as np
 from eyas.config import fields_of
 from eyas.data import Corpus, ReadConfig
 from eyas.errors import UserError
+from eyas.observe.watching import WatchConfig
 from eyas.settings import SETTINGS, Run, flat, read_run, run_to_mapping
 from eyas.training.checkpoint import Checkpoint, newest_checkpoint
 
@@ -19,7 +20,9 @@ from eyas.training.checkpoint import Checkpoint, newest_checkpoint
 _FREE = {"loop.keep", "loop.save_every", "loop.validate_every", "loop.sample_every"}
 _FREE |= {"loop.patience", "loop.max_minutes", "loop.max_tokens", "prompts"}
 _FREE |= {"engine.accelerator", "engine.devices", "engine.num_nodes", "engine.strategy"}
+_FREE |= {"engine.engine"}
 _BY_CONTENT = {"model", "data", "validation", "tokenizer", "out"}
+_FREE |= {f"watch.{option.name}" for option in fields_of(WatchConfig)}
 _BY_CONTENT |= {f"reading.{option.name}" for option in fields_of(ReadConfig)}
 _CHUNK = 1 << 22
 

@@ -12,6 +12,7 @@ import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 
 import torch
@@ -35,21 +36,26 @@ from eyas.data import (
     one_pass,
     split_share,
     step_count,
+    summarize,
     tokenizer_for,
     tokenizer_of_tokens,
 )
 from eyas.data.ahead import made_ahead
 from eyas.data.batches import batches
+from eyas.data.lint import Linter
 from eyas.errors import UserError
 from eyas.generation.sampling import Sampling
 from eyas.generation.stream import generate
 from eyas.merging import Merged, load_adapted, merge
 from eyas.models import Model, load
 from eyas.models.fingerprint import fingerprint
-from eyas.observe.metrics import held_out_losses, open_metrics
+from eyas.observe.facts import hardware, versions
+from eyas.observe.flops import Utilization, product_rate, utilization_of
+from eyas.observe.metrics import METRICS, Sink, held_out_losses
+from eyas.observe.watching import watching
 from eyas.quant import cast_frozen, codes_hash, place
 from eyas.resume import check_unchanged, checkpoint_of, data_fingerprint, differences
-from eyas.settings import SETTINGS, Precision, Run, run_to_mapping
+from eyas.settings import SETTINGS, Precision, Run, flat, run_to_mapping
 from eyas.settings import read_run as read_run
 from eyas.training.checkpoint import (
     Checkpoint,
@@ -61,6 +67,7 @@ from eyas.training.checkpoint import (
     save_checkpoint,
     states_to_save,
 )
+from eyas.training.deepspeed import check_deepspeed, spread_by_deepspeed
 from eyas.training.engine import Engine, device_of, spread
 from eyas.training.events import Event, Finished, Sampled, Step
 from eyas.training.interrupt import Asked, interruptible
@@ -97,6 +104,7 @@ class Prepared:
     held_out: Corpus | None
     data: str  # fingerprint of both
     checkpoint: Checkpoint | None
+    linter: Linter  # has seen the training data
     ranks: Ranks = field(default_factory=Ranks)
 
     @property
@@ -107,6 +115,21 @@ class Prepared:
     @property
     def trained_parameters(self) -> int:
         return sum(p.numel() for p in self.model.parameters() if p.requires_grad)
+
+    @cached_property
+    def utilization(self) -> Utilization | None:
+        """How well the machine is used can be told by this; all ranks have to ask for it first."""
+        if not self.run.watch.mfu:
+            return None
+        device = self.model.ln_out.weight.device
+        (rate,) = self.ranks.sums(product_rate(self.model.dtype, device))
+        return utilization_of(self.model, rate)
+
+    def data_facts(self) -> dict[str, object]:
+        """What the data are, for the report."""
+        summary = summarize(self.corpus, self.run.batch.ctx, self.run.batch.long)
+        held_out = len(self.held_out) if self.held_out else 0
+        return {**dataclasses.asdict(summary), "held_out_documents": held_out}
 
     def predicted_bytes(self) -> dict[str, int]:
         """Memory at the peak of a step, by part."""
@@ -126,6 +149,8 @@ def prepare(run: Run, ranks: Ranks = _ALONE) -> Prepared:
     device = device_of(run.engine, ranks)
     torch.manual_seed(run.seed + ranks.rank)  # of dropout; the adapter has a generator of its own
     precision = _precision(run, device)
+    if run.engine.engine == "deepspeed":
+        check_deepspeed(run.engine, run.optim, precision)
     model = load(run.model, dtype=_TYPES[precision])
     base = fingerprint(model.state_dict())
     base_parameters = sum(p.numel() for p in model.parameters())
@@ -134,7 +159,16 @@ def prepare(run: Run, ranks: Ranks = _ALONE) -> Prepared:
     known = tokenizer_of_tokens if tokens_only else tokenizer_for
     tokenizer = known(model.vocab_size, run.model, named)
     several = max(1, (os.cpu_count() or 1) // ranks.beside)
-    corpus = load_corpus(run.data, tokenizer, model.vocab_size, run.reading, run.weights, several)
+    linter = Linter(rendered=run.reading.mask == "auto")
+    corpus = load_corpus(
+        run.data,
+        tokenizer,
+        model.vocab_size,
+        run.reading,
+        run.weights,
+        several,
+        linter.watching,
+    )
     held_out = None
     if run.validation:
         held_out = load_corpus(
@@ -178,6 +212,7 @@ def prepare(run: Run, ranks: Ranks = _ALONE) -> Prepared:
         held_out,
         data,
         checkpoint,
+        linter,
         ranks,
     )
 
@@ -216,7 +251,7 @@ def _events(prepared: Prepared, asked: Callable[[], Asked]) -> Iterator[Event]:
         _take_optimizer(run.adapter, optimizer)
     share, held_out = Share(ranks.rank, ranks.world), prepared.held_out
     data = batches(prepared.corpus, run.batch, run.seed, progress.cursor, share)
-    metrics_path = prepared.out / "metrics.jsonl"
+    metrics_path = prepared.out / METRICS
     around = Around(
         lambda reached: _save(prepared, engine, optimizer, reached),
         (lambda: one_pass(held_out, run.batch, share)) if held_out else None,
@@ -224,9 +259,9 @@ def _events(prepared: Prepared, asked: Callable[[], Asked]) -> Iterator[Event]:
         _samples(prepared) if run.prompts else None,
         owed=progress.step not in held_out_losses(metrics_path, progress.step),
     )
-    with _metrics(prepared, metrics_path, progress.step) as metrics:
+    with _watched(prepared, progress.step) as sink:
         for event in train_on(engine, optimizer, made_ahead(data), run.loop, progress, around):
-            metrics(event)
+            sink(event)
             if isinstance(event, Finished) and event.reason != "interrupted":
                 _finish(prepared, engine, event.step)
             yield event
@@ -258,6 +293,16 @@ def _engine(prepared: Prepared) -> tuple[Engine, Optimizer]:
     if run.precision == "tf32":
         torch.set_float32_matmul_precision("high")
     loop = run.loop
+    if run.engine.engine == "deepspeed":
+        return spread_by_deepspeed(
+            prepared.model,
+            run.engine,
+            run.optim,
+            prepared.ranks,
+            loop.logit_l2,
+            loop.recompute,
+            loop.chunked,
+        )
     engine = spread(
         prepared.model, run.engine, prepared.ranks, loop.logit_l2, loop.recompute, loop.chunked
     )
@@ -294,12 +339,21 @@ def _adapter(prepared: Prepared, engine: Engine, step: int) -> Adapter:
 
 
 @contextmanager
-def _metrics(prepared: Prepared, path: Path, step: int) -> Iterator[Callable[[Event], None]]:
+def _watched(prepared: Prepared, step: int) -> Iterator[Sink]:
+    """All that writes down what happens, on the first rank; `step` is where the run goes on."""
+    utilization = prepared.utilization
     if not prepared.ranks.first:
         yield lambda _: None
         return
-    with open_metrics(path, step) as metrics:
-        yield metrics
+    device = prepared.model.ln_out.weight.device
+    facts = {
+        "Data": prepared.data_facts(),
+        "Hardware": hardware(device),
+        "Versions": versions(),
+    }
+    settings = flat(run_to_mapping(prepared.run))
+    with watching(prepared.out, prepared.run.watch, settings, facts, step, utilization) as sink:
+        yield sink
 
 
 def timed_step(prepared: Prepared) -> Step:

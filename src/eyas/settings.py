@@ -10,6 +10,7 @@ from eyas.adapters import METHODS, AnyMethod, Part, PiSSA, method_named
 from eyas.config import fields_of, from_mapping, read_toml, to_mapping
 from eyas.data import BatchConfig, ReadConfig
 from eyas.errors import UserError
+from eyas.observe.watching import WatchConfig
 from eyas.quant import FrozenConfig
 from eyas.training.engine import EngineConfig
 from eyas.training.loop import LoopConfig
@@ -32,8 +33,8 @@ class Run:
     model: Annotated[Path, "base model, .pth or .safetensors"]
     data: Annotated[
         tuple[Path, ...],
-        "training data: jsonl, json, csv, parquet, txt, a folder of these, a Hugging Face data set, "
-        "binidx, npy; several are mixed",
+        "training data: jsonl, json, csv, parquet, txt, a folder of these, a data set of Hugging "
+        "Face, binidx, npy; several are mixed",
     ]
     out: Annotated[Path | None, "run directory; default: runs/MODEL-DATA-METHOD"] = None
     method: AnyMethod = field(default_factory=PiSSA)
@@ -67,6 +68,7 @@ class Run:
     optim: OptimConfig = field(default_factory=OptimConfig)
     loop: LoopConfig = field(default_factory=LoopConfig)
     engine: EngineConfig = field(default_factory=EngineConfig)
+    watch: WatchConfig = field(default_factory=WatchConfig)
 
     def __post_init__(self) -> None:
         given: Any = self.data
@@ -118,6 +120,7 @@ _TABLES = {
     "optim": OptimConfig,
     "loop": LoopConfig,
     "engine": EngineConfig,
+    "watch": WatchConfig,
 }
 
 

@@ -77,7 +77,7 @@ def test_the_command_that_it_ends_with_is_the_best_run(eyas) -> None:
     swept, again = (
         read_run(path) for path in (Path("s", best["runs"][0]["folder"]), Path("again"))
     )
-    assert replace(again, out=swept.out) == swept
+    assert replace(again, out=swept.out, watch=swept.watch) == swept
     lines = read_metrics(Path("again/metrics.jsonl"))
     held_out = [line["loss"] for line in lines if line["event"] == "validated"]
     assert best["held_out"]["mean"] == held_out[-1]

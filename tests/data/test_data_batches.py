@@ -167,7 +167,9 @@ def test_rows_are_padded_on_the_right(ctx: int, lengths: list[int], width: int) 
 
 def test_places_name_the_rows() -> None:
     found = [batch.places for batch in one_pass(corpus_of([3, 1, 6]), padded(2, 2))]
-    assert found == [("d:1", "d:3"), ("d:3", "d:3")]
+    assert found == [(("d:1",), ("d:3",)), (("d:3",), ("d:3",))]
+    (packed,) = one_pass(corpus_of([3, 1, 6]), BatchConfig(8))
+    assert packed.places == (("d:1", "d:3"),)
 
 
 def test_untrained_targets_and_pieces_are_left_out() -> None:
@@ -306,7 +308,7 @@ def test_ranks_share_what_one_process_has(world: int) -> None:
         for all_rows, cursor in together:
             parts = [next(rank) for rank in ranks]
             assert {behind for _, behind in parts} == {cursor}
-            assert sum((pairs([part]) for part, _ in parts), []) == pairs([all_rows])
+            assert [pair for part, _ in parts for pair in pairs([part])] == pairs([all_rows])
             assert sum(part.pairs for part, _ in parts) == all_rows.pairs
 
 

@@ -20,9 +20,8 @@ from eyas.data.corpus import (
 )
 from eyas.data.huggingface import HuggingFace
 from eyas.data.preview import colored
-from eyas.data.reading import ReadConfig, read_documents
+from eyas.data.reading import ReadConfig, is_tokens, read_documents
 from eyas.data.template import Mask
-from eyas.data.reading import is_tokens
 from eyas.data.tokenizer import Bytes, Tokenizer, WorldBytes, decode, tokenizer_of_tokens
 from eyas.data.world import World, open_world
 from eyas.errors import UserError

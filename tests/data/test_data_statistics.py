@@ -3,6 +3,7 @@
 from itertools import chain
 
 import numpy as np
+import pytest
 
 from eyas.data.corpus import Corpus
 from eyas.data.pieces import cut
@@ -19,7 +20,11 @@ def corpus_of(documents: list[list[int]], dtype: type = np.uint16, start: int = 
 DOCUMENTS = [[1, 2, 3, 0], [4, 5], [1, 2, 3, 0], [1, 2, 3], [0], [1, 2, 3, 0, 0], [7], [4, 5]]
 
 
-def test_trained_targets_leave_the_first_token_out() -> None:
+@pytest.mark.parametrize("chunk", [1, 5, 1 << 20])
+def test_trained_targets_leave_the_first_token_out(
+    chunk: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("eyas.data.statistics._CHUNK", chunk)
     counts = [sum(token % 2 for token in document[1:]) for document in DOCUMENTS]
     assert trained_targets(corpus_of(DOCUMENTS)).tolist() == counts
     assert trained_targets(corpus_of(DOCUMENTS, start=3)).tolist() == counts

@@ -17,6 +17,7 @@ def heads(text: str) -> list[str]:
         ("System: s\n\nUser: a", ["System:", "User:"]),
         ("A talk.\n\nUser: a\r\n\r\nAssistant: b", ["User:", "Assistant:"]),
         ("User: a\nAssistant: b", ["User:", "(Assistant:)"]),
+        ("A talk.\n\nUser: a\nAssistant: b", ["User:", "(Assistant:)"]),
         ("User：你好\n\nAssistent: hi", ["User：", "Assistent:"]),
         ("user: a\nassistant: b", ["user:", "(assistant:)"]),
         ("USER : a\n\nAssitant: b", ["USER :", "Assitant:"]),

@@ -192,7 +192,7 @@ def test_gguf_cut_short(length, tmp_path):
         ("d.txt", b"<b>once</b>", "training data, one document", "eyas train MODEL"),
         ("run.toml", b'model = "m.pth"', "settings", "eyas train"),
         ("d.csv", b"text\na\n", "training data, a table of text", "eyas train MODEL"),
-        ("d.jsonl.gz", b"\x1f\x8bcut", "training data, a record a line", "eyas train MODEL"),
+        ("d.txt.gz", b"\x1f\x8bcut", "training data, one document, compressed", "eyas train"),
         ("x.npy", b"\x93NUMPY", "training data, tokens in a NumPy array", "eyas train MODEL"),
         ("x.xyz", b"\x93NUMPY", "a file of no kind that eyas knows", ".pth and .safetensors"),
         ("config.json", b"{}", "a file of no kind that eyas knows", ".pth and .safetensors"),

@@ -9,7 +9,7 @@ import pytest
 
 import eyas
 from eyas import native
-from eyas.native.library import _load, sources_hash
+from eyas.native.loading import _load, sources_hash
 
 FOLDER = Path(eyas.__file__).parent / "native"
 ROOT = FOLDER.parents[2]

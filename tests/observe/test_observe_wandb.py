@@ -26,11 +26,12 @@ def records(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     wandb = pytest.importorskip("wandb", minversion="0.31", reason="needs eyas[wandb]")
     from wandb.proto.wandb_internal_pb2 import Record
 
-    yield lambda folder: [
-        Record.FromString(payload)
-        for path in sorted(folder.glob("wandb/offline-run-*/*.wandb"))
-        for payload in payloads(path)
-    ]
+    def read(folder: Path) -> list[Any]:
+        wandb.teardown()  # waits until its service has written everything
+        paths = sorted(folder.glob("wandb/offline-run-*/*.wandb"))
+        return [Record.FromString(payload) for path in paths for payload in payloads(path)]
+
+    yield read
     wandb.teardown()
 
 

@@ -34,7 +34,7 @@ def batch_of(packed: bool) -> Batch:
     targets[0, 30:50] = IGNORED
     targets[1, -5:] = IGNORED
     starts = torch.rand(2, LENGTH, generator=generator) < 0.06
-    return Batch(tokens[:, :-1], targets, starts if packed else None, 2 * LENGTH, ("a", "b"))
+    return Batch(tokens[:, :-1], targets, starts if packed else None, 2 * LENGTH, (("a",), ("b",)))
 
 
 def gradients(model: Model, batch: Batch, chunked: ChunkedRows | None) -> dict[str, Tensor]:

@@ -16,7 +16,9 @@ from eyas.data import BatchConfig, Tokenizer, colored, tokenizer_for
 from eyas.data.reading import Bad, Document, ReadConfig, is_tokens
 from eyas.data.reading.kinds import kind_of_name
 from eyas.data.repair import repair
+from eyas.data.statistics import largest_token
 from eyas.data.survey import Survey, survey
+from eyas.data.token_sources import read_tokens
 from eyas.data.tokenizer import tokenizer_of_tokens
 from eyas.data.workers import available_cores
 from eyas.data.world import WORLD_VOCAB_SIZE
@@ -61,8 +63,12 @@ def inspect_data(path: Path, typed: Mapping[str, object]) -> None:
     batch = _config(BatchConfig, typed)
     tokenizer = _tokenizer(path, view, reading)
     processes = view.processes or available_cores()
+    if view.png and not view.png.parent.is_dir():
+        raise UserError(f"{view.png}: the folder {view.png.parent} does not exist; create it first")
+    held_out = None
+    if view.validation:
+        held_out = survey(view.validation, tokenizer, reading, processes, _watched)
     data = survey(path, tokenizer, reading, processes, _watched)
-    held_out = view.validation and survey(view.validation, tokenizer, reading, processes, _watched)
     report = describe_data(path)
     what = {"data": [str(path), *([report.kind, *report.facts] if report else [])]}
     sections = full_report(data, held_out, tokenizer.name, batch, view.accumulate)
@@ -105,8 +111,11 @@ def _tokenizer(path: Path, view: DataView, reading: ReadConfig) -> Tokenizer:
         from eyas.models import read_tensors, shape_of
 
         size = shape_of(read_tensors(view.model), view.model).vocab_size
-    known = tokenizer_of_tokens if is_tokens(path, reading) else tokenizer_for
-    return known(size, view.model, named)
+    if not is_tokens(path, reading):
+        return tokenizer_for(size, view.model, named)
+    if view.model is None and named is None:
+        size = max(size, largest_token(read_tokens(path, reading)) + 1)
+    return tokenizer_of_tokens(size, view.model, named)
 
 
 def _watched(records: Iterable[Document | Bad]) -> Iterator[Document | Bad]:

@@ -44,6 +44,7 @@ from eyas.training.loop import LoopConfig
 from eyas.training.optim import OptimConfig
 
 _OWN = {f.name for f in fields_of(SweepConfig)}
+_QUIET = {"loop": {"keep": 1}, "watch": {"report": False, "mfu": False}}
 _RESULTS, _PICTURE = "sweep.json", "sweep.png"
 
 
@@ -149,7 +150,10 @@ def _trials(asked: _Asked, folder: Path) -> list[Trial]:
     config, found = asked.config, []
     for method in asked.methods:
         named = {"model": asked.model, "data": asked.data, "method": method.name}
-        values = merged({"loop": {"keep": 1}}, nested({**asked.options(method), **named}))
+        values = merged(
+            {"loop": {"keep": 1}, "watch": {"report": False, "mfu": False}},
+            nested({**asked.options(method), **named}),
+        )
         run = run_from_mapping(values, "settings")
         rates = config.lr or default_rates(run.method)
         found += trials(method.name, run, rates, config.seeds, folder)

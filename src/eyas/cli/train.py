@@ -16,8 +16,11 @@ from eyas.config import read_toml, to_mapping
 from eyas.data import BatchConfig, ReadConfig, colored, summarize
 from eyas.errors import UserError
 from eyas.observe.console import console
+from eyas.observe.data_report import short_report
+from eyas.observe.documents import print_documents
 from eyas.observe.metrics import held_out_losses
 from eyas.observe.summary import print_summary
+from eyas.observe.watching import WatchConfig
 from eyas.quant import FrozenConfig
 from eyas.run import Prepared, adapter_at, prepare, timed_step
 from eyas.run import train as start
@@ -46,14 +49,23 @@ from eyas.training.ranks import Ranks, found_ranks, joined
 )
 @click.option("--dry-run", is_flag=True, help="show what would be done, time one step, and stop")
 @add_options(
-    Run, *METHODS, FrozenConfig, ReadConfig, BatchConfig, OptimConfig, LoopConfig, EngineConfig
+    Run,
+    *METHODS,
+    FrozenConfig,
+    ReadConfig,
+    BatchConfig,
+    OptimConfig,
+    LoopConfig,
+    EngineConfig,
+    WatchConfig,
 )
 def train(what: tuple[str, ...], method: str | None, dry_run: bool, typed: dict[str, Any]) -> int:
     """Fine-tune MODEL (.pth or .safetensors) on DATA.
 
     DATA is jsonl, json, csv, parquet, txt (each also .gz or .zst), a folder of these, a binidx
-    pair, or a Hugging Face data set; several are mixed. Version and shape are read from the model. The same command again resumes the run. Every option can also stand in a
-    TOML file (each run writes its own: run.toml); options typed here win.
+    pair, or a Hugging Face data set; several are mixed. Version and shape are read from the
+    model. The same command again resumes the run. Every option can also stand in a TOML file
+    (each run writes its own: run.toml); options typed here win.
 
     Ctrl-C or SIGTERM saves and ends the run, with exit code 130 or 143.
     """
@@ -98,9 +110,9 @@ def _train(prepared: Prepared) -> int:
     first, signal = prepared.ranks.first, 0
     if first:
         _show(prepared, everything=False)
-    with (
-        console(prepared.steps, lowest=_lowest_before(prepared)) if first else nullcontext() as sink
-    ):
+    lowest, used = _lowest_before(prepared), prepared.utilization
+    shown = console(prepared.steps, lowest=lowest, utilization=used) if first else nullcontext()
+    with shown as sink:
         for event in start(prepared):
             if sink:
                 sink(event)
@@ -157,7 +169,9 @@ def _show(prepared: Prepared, everything: bool) -> None:
     if everything:
         settings = flat(run_to_mapping(prepared.run))
         sections["settings"] = [f"{name} = {value}" for name, value in settings.items()]
-    print_summary(sections, colored(prepared.corpus, 0, prepared.tokenizer))
+    print_summary(sections)
+    corpus = prepared.corpus
+    print_documents([(corpus.places[0], colored(corpus, 0, prepared.tokenizer))])
 
 
 def _data_lines(prepared: Prepared) -> list[str]:
@@ -185,7 +199,8 @@ def _data_lines(prepared: Prepared) -> list[str]:
         lines.append(f"{s.too_short:,} documents are empty and are left out")
     if prepared.held_out:
         lines.append(f"{len(prepared.held_out):,} documents held out")
-    return lines
+    sources = prepared.run.data
+    return lines + short_report(sources, prepared.linter, prepared.corpus, prepared.held_out)
 
 
 def _trained_lines(prepared: Prepared) -> list[str]:

@@ -23,7 +23,6 @@ UNTRAINED = -100
 
 _WIDTH_STEP = 16
 _MOST = 2**31 - 1
-_PLACES = 3
 
 
 @dataclass(frozen=True)
@@ -81,14 +80,14 @@ class Batch:
     `targets` is UNTRAINED where nothing is trained, in the padding for instance.
     `starts`: where a further document begins in its row; None where none does.
     `pairs`: of input and target in all rows, without the padding.
-    `places[row]`: the documents of a row.
+    `places[row]`: of its documents, one for the first token and one for each start.
     """
 
     tokens: Int64[Tensor, "B T"]
     targets: Int64[Tensor, "B T"]
     starts: Bool[Tensor, "B T"] | None
     pairs: int
-    places: tuple[str, ...]
+    places: tuple[tuple[str, ...], ...]
 
 
 _BEGINNING, _ALL = Cursor(), Share()
@@ -239,12 +238,10 @@ def _batch(corpus: Corpus, rows: Rows, chosen: range, config: BatchConfig) -> Ba
         torch.from_numpy(targets),
         torch.from_numpy(starts) if starts.any() else None,
         sum(widths),
-        tuple(_places(corpus, rows, which) for which in chosen) or ("padding",),
+        tuple(_places(corpus, rows, which) for which in chosen) or (("padding",),),
     )
 
 
-def _places(corpus: Corpus, rows: Rows, row: int) -> str:
-    members = rows.members(row)
-    documents = dict.fromkeys(rows.pieces.documents[members[:_PLACES]].tolist())
-    shown = ", ".join(corpus.places[document] for document in documents)
-    return f"{shown} and {len(members) - _PLACES} more" if len(members) > _PLACES else shown
+def _places(corpus: Corpus, rows: Rows, row: int) -> tuple[str, ...]:
+    documents = rows.pieces.documents[rows.bounds[row] : rows.bounds[row + 1]]
+    return tuple(corpus.places[document] for document in documents.tolist())

@@ -9,6 +9,7 @@ Beside them may lie the mask, X.mask.bin and X.mask.idx, a pair of its own: the 
 uint8 for each token, 1 where the token is trained and 0 where it is only read.
 """
 
+import mmap
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -90,6 +91,16 @@ def check_vocabulary(
                 f"{places[document]}: token {data.tokens[at]} is outside the model's vocabulary "
                 f"of {vocab_size}; {remedy}"
             )
+        release(data.tokens)
+
+
+def release(array: np.ndarray) -> None:
+    """Lets go of the pages of a mapped file that were read: they count as memory in use."""
+    base: object = array
+    while isinstance(base, np.ndarray):
+        base = base.base
+    if isinstance(base, mmap.mmap) and hasattr(mmap, "MADV_DONTNEED"):  # not on Windows
+        base.madvise(mmap.MADV_DONTNEED)
 
 
 def _mask(path: Path, index: _Index) -> Bool[np.ndarray, "tokens"]:
@@ -103,6 +114,7 @@ def _mask(path: Path, index: _Index) -> Bool[np.ndarray, "tokens"]:
     for begin in range(0, len(flags), _CHUNK):
         if flags[begin : begin + _CHUNK].max() > 1:
             _refuse(files[0], "holds other values than 0 and 1")
+        release(flags)
     return flags.view(bool)
 
 

@@ -1,23 +1,27 @@
 """Tokenized documents laid end to end, each token marked as trained or not."""
 
 import dataclasses
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 from tempfile import TemporaryFile
+from typing import TypeAlias
 
 import numpy as np
 from jaxtyping import Bool, Float, Int64, Integer
 
+from eyas.data.answers import marker_of
 from eyas.data.binidx import check_vocabulary
 from eyas.data.pieces import Long, cut, has_trained_target, pair_counts
 from eyas.data.places import GrowingPlaces, NumberedPlaces, chosen_places
-from eyas.data.reading import ReadConfig, is_tokens, read_documents
+from eyas.data.reading import Document, ReadConfig, is_tokens, read_documents
 from eyas.data.spooling import spooled
 from eyas.data.token_sources import name_of, read_tokens
 from eyas.data.tokenizer import Tokenizer
 from eyas.errors import UserError
+
+Watch: TypeAlias = Callable[[Iterable[Document]], Iterable[Document]]
 
 _AS_IT_IS = ReadConfig()
 
@@ -63,14 +67,15 @@ def load_corpus(
     reading: ReadConfig = _AS_IT_IS,
     weights: Sequence[float] = (),
     processes: int = 1,
+    watch: Watch = iter,
 ) -> Corpus:
     """Reads data of every kind (see `reading`), one source behind the other.
 
     weights: for each source, how often its documents are seen in a pass. processes: that turn
-    text into tokens, where there is much of it.
+    text into tokens, where there is much of it. watch: sees the documents of text on their way.
     Raises UserError for bad data and for tokens outside the model's vocabulary.
     """
-    parts = [_load(source, tokenizer, vocab_size, reading, processes) for source in sources]
+    parts = [_load(source, tokenizer, vocab_size, reading, processes, watch) for source in sources]
     corpus = parts[0] if len(parts) == 1 else _joined(parts)
     if not weights:
         return corpus
@@ -131,11 +136,19 @@ def split_share(corpus: Corpus, share: float, seed: int) -> tuple[Corpus, Corpus
 
 
 def _load(
-    source: Path, tokenizer: Tokenizer, vocab_size: int, reading: ReadConfig, processes: int
+    source: Path,
+    tokenizer: Tokenizer,
+    vocab_size: int,
+    reading: ReadConfig,
+    processes: int,
+    watch: Watch,
 ) -> Corpus:
     if is_tokens(source, reading):
         return _load_tokens(source, vocab_size, reading)
-    found = spooled(read_documents(source, reading), tokenizer, processes, vocab_size)
+    if reading.mask_id:
+        markers = tuple(marker_of(value, tokenizer.token_bytes) for value in reading.mask_id)
+        reading = dataclasses.replace(reading, mask_id=markers)
+    found = spooled(watch(read_documents(source, reading)), tokenizer, processes, vocab_size)
     if not len(found.places):
         raise UserError(f"{source}: holds no text to train on; look at it with eyas inspect")
     return Corpus(found.tokens, found.trained, found.offsets, found.places)
@@ -144,7 +157,7 @@ def _load(
 def _load_tokens(source: Path, vocab_size: int, reading: ReadConfig) -> Corpus:
     if reading.mask in ("answers", "qa", "se"):
         raise UserError(
-            f"{source}: data of tokens has no text to find answers in, it brings its own mask or is "
+            f"{source}: tokens have no text to find answers in; they bring their own mask or are "
             f"trained whole; leave --mask {reading.mask} out, or give the data as text (.jsonl)"
         )
     data = read_tokens(source, reading)

@@ -2,7 +2,7 @@
 
 import codecs
 
-_MOST = 1 << 18
+_MOST = 1 << 16
 # Where several fit equally well, the first one.
 _KNOWN = ("gb18030", "big5", "cp932", "euc_jp", "cp949", "cp1251", "koi8_r", "cp1252")
 _WIDE = ("utf_16", "utf_16_le", "utf_16_be")
@@ -19,9 +19,9 @@ def guess_encoding(data: bytes) -> str | None:
     # Imported here: it takes a while, and most data are UTF-8.
     from charset_normalizer import from_bytes
 
-    data = _beginning(data)
     # UTF-16 of most texts has NUL bytes, in its spaces and line ends; other encodings hardly any.
-    known = _WIDE if data.count(b"\0") * _RARE > len(data) else _KNOWN
+    wide = data.count(b"\0", 0, _MOST) * _RARE > len(data[:_MOST])
+    data, known = (_even(data), _WIDE) if wide else (_whole_lines(data), _KNOWN)
     found = from_bytes(data, cp_isolation=list(known))
     scores = {match.encoding: match.coherence - match.chaos for match in found}
     fitting = [name for name in known if name in scores and _fits(data, name)]
@@ -37,9 +37,11 @@ def _fits(data: bytes, encoding: str) -> bool:
     return True
 
 
-def _beginning(data: bytes) -> bytes:
+def _even(data: bytes) -> bytes:
+    return data[: min(len(data), _MOST) // 2 * 2]
+
+
+def _whole_lines(data: bytes) -> bytes:
     """The beginning of long data, up to a line end, so that no character is cut."""
-    if len(data) <= _MOST:
-        return data
-    end = data.rfind(b"\n", 0, _MOST)
-    return data[:_MOST] if b"\0" in data[:_MOST] or end < 0 else data[:end]
+    end = data.rfind(b"\n", 0, _MOST) if len(data) > _MOST else -1
+    return data[:end] if end >= 0 else data[:_MOST]

@@ -7,7 +7,6 @@ on their way there.
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from itertools import pairwise
 from typing import TypeVar
 
 from eyas.data.mojibake import mojibake
@@ -34,7 +33,7 @@ class Kind:
 
 NOT_APART = Kind("no blank line before a turn", "put in")
 BLANK_LINE = Kind("a blank line inside a turn, where the model will stop", "made a line end")
-ROLE = Kind("a role not written as User:, Assistant:, System:", "written so")
+ROLE = Kind("a misspelled role (User:, Assistant:, System: are right)", "spelled right")
 NO_ASSISTANT = Kind("a User turn and no Assistant turn")
 TWO_USERS = Kind("two User turns in a row")
 MOJIBAKE = Kind("mojibake, text decoded with a wrong encoding", "decoded as it was meant")
@@ -44,35 +43,6 @@ CRLF = Kind("line ends of Windows (CRLF)", "made \\n")
 NUL = Kind("a NUL character", "removed")
 NEAR_EMPTY = Kind(f"nearly empty, less than {NEAR_EMPTY_CHARACTERS} characters")
 UNREADABLE = Kind("cannot be read", "repaired, or put aside")
-
-_CHARACTERS = 10
-
-_SHOWN = 5
-_EXCERPT = 30
-_NUMBERED = re.compile(r"[: ]\d+\Z")
-_BLANK_LINE = re.compile(r"\n\r?\n")
-
-
-@dataclass(frozen=True)
-class Kind:
-    """One thing that can be wrong. `repair`: what a repaired copy has there; "": it is left."""
-
-    label: str
-    repair: str = ""
-
-
-NOT_APART = Kind("no blank line before a turn", "a blank line")
-BLANK_LINE = Kind("a blank line inside a turn, where the model will stop", "a line end")
-ROLE = Kind("a role not written as User:, Assistant:, System:", "the role so written")
-NO_ASSISTANT = Kind("a User turn and no Assistant turn")
-TWO_USERS = Kind("two User turns in a row")
-MOJIBAKE = Kind("mojibake, text decoded with a wrong encoding", "the text as it was meant")
-LOST = Kind("characters lost in a wrong decoding (U+FFFD, 锟斤拷)")
-BOM = Kind("a byte order mark", "nothing")
-CRLF = Kind("line ends of Windows (CRLF)", "\\n")
-NUL = Kind("a NUL character", "nothing")
-NEAR_EMPTY = Kind(f"nearly empty, less than {NEAR_EMPTY_CHARACTERS} characters")
-UNREADABLE = Kind("cannot be read", "what can be made of it, else it is put aside")
 
 _CHARACTERS = {"\ufffd": LOST, "锟斤拷": LOST, "\ufeff": BOM, "\r\n": CRLF, "\0": NUL}
 
@@ -153,8 +123,6 @@ def findings(text: str, rendered: bool = False) -> Iterator[Finding]:
     for start, end, _ in mojibake(text):
         yield Finding(MOJIBAKE, start, excerpt(text[start:end]))
     found = turns(text)
-    if not found:
-        return
     if rendered:
         found = [turn for turn in found if turn.apart and not turn.misspelled]
     yield from _turn_findings(text, found)
@@ -172,17 +140,17 @@ def excerpt(text: str) -> str:
 
 
 def _turn_findings(text: str, found: list[Turn]) -> Iterator[Finding]:
+    before = ""
     for turn, body in bodies(text, found):
         if not turn.apart:
             yield Finding(NOT_APART, turn.start, excerpt(turn.head + body))
         if turn.misspelled:
             yield Finding(ROLE, turn.start, repr(turn.head))
         if blank := _BLANK_LINE.search(body.rstrip()):
-            rest = body[blank.end() :].lstrip()
-            yield Finding(BLANK_LINE, turn.body + blank.start(), excerpt(rest))
+            yield Finding(BLANK_LINE, turn.body + blank.start(), excerpt(body[blank.end() :]))
+        if before == turn.role == "User" and not is_tool_output(body):
+            yield Finding(TWO_USERS, turn.start, excerpt(turn.head + body))
+        before = turn.role
     roles = {turn.role for turn in found}
     if "User" in roles and "Assistant" not in roles:
         yield Finding(NO_ASSISTANT, found[0].start, excerpt(text[found[0].start :]))
-    for (before, _), (turn, body) in pairwise(bodies(text, found)):
-        if before.role == turn.role == "User" and not is_tool_output(body):
-            yield Finding(TWO_USERS, turn.start, excerpt(turn.head + body))

@@ -69,7 +69,7 @@ def source_batches(
                 some = some or len(batch.sizes) > 0
                 yield batch
     if not some:
-        raise UserError(f"{', '.join(map(str, sources))}: no document holds text")
+        raise UserError(f"{', '.join(map(str, sources))}: no document holds text; name other data")
 
 
 def write_pair(
@@ -108,7 +108,8 @@ def checked_out(out: Path, sources: Iterable[Path], overwrite: bool) -> None:
     files = [*pair_at(out), *mask_at(out)]
     own = {os.path.realpath(file) for file in files}
     for source in sources:
-        if own & {os.path.realpath(file) for file in (source, *pair_at(source))}:
+        read = pair_at(source) if binidx.is_binidx(source) else (source,)
+        if own & {os.path.realpath(file) for file in read}:
             raise UserError(f"{out}: is what is read from; choose another name for what is written")
     there = [file.name for file in files if file.exists()]
     if there and not overwrite:
@@ -142,6 +143,9 @@ class _Tokens:
                 self.places[begin:end],
                 tokens.nbytes,
             )
+            binidx.release(self.data.tokens)
+            if trained is not None:
+                binidx.release(trained)
             begin = end
 
 

@@ -19,7 +19,7 @@ from eyas.errors import UserError
 
 _CHARACTERS = 1 << 20  # of a batch, about
 _DOCUMENTS = 1 << 13  # of a batch, at most
-_ALONE_SECONDS = 1.0  # about what it takes to start processes that have read the vocabulary
+_ALONE_SECONDS = 0.5  # about what it takes to start processes that have read the vocabulary
 _SHOWN = 5
 
 # What goes to another process, pickled: plain values take a fraction of the time of spans.

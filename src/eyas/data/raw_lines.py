@@ -2,6 +2,7 @@
 
 import codecs
 import io
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -11,7 +12,8 @@ from eyas.data.guessing import guess_encoding
 from eyas.data.reading.compression import opened
 from eyas.data.reading.encodings import encoding_of
 
-_ENOUGH = 1 << 18
+_ENOUGH = 1 << 16
+_SAMPLE = 50
 _HEAD = 1 << 12
 _RARE = 50
 
@@ -42,7 +44,7 @@ def encodings_of(path: Path, given: str | None) -> list[str]:
         return [encoding]
     with opened(path) as file:
         misfits = _misfits(file, encoding)
-    other = guess_encoding(misfits) if misfits else None
+    other = guess_encoding(b"".join(misfits)) or _most_likely(misfits)
     return [encoding, other] if other else [encoding]
 
 
@@ -80,17 +82,25 @@ def _wide_lines(file: BinaryIO, encoding: str) -> Iterator[Line]:
         text.detach()  # the file is closed by who opened it
 
 
-def _misfits(file: BinaryIO, encoding: str) -> bytes:
+def _misfits(file: BinaryIO, encoding: str) -> list[bytes]:
     """The first lines that are not in that encoding, enough to guess theirs."""
-    found = bytearray()
+    found: list[bytes] = []
+    size = 0
     for line in file:
         try:
             line.decode(encoding)
         except UnicodeDecodeError:
-            found += line
-            if len(found) > _ENOUGH:
+            found.append(line)
+            size += len(line)
+            if size > _ENOUGH:
                 break
-    return bytes(found)
+    return found
+
+
+def _most_likely(lines: list[bytes]) -> str | None:
+    """The encoding of most lines, where some of them have none."""
+    guessed = Counter(filter(None, map(guess_encoding, lines[:_SAMPLE])))
+    return next((name for name, _ in guessed.most_common(1)), None)
 
 
 def _is_wide(encoding: str) -> bool:

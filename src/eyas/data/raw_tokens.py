@@ -14,8 +14,9 @@ _WIDTH = 2  # bytes of a uint16
 def read_numpy(path: Path) -> tuple[Integer[np.ndarray, "tokens"], Int64[np.ndarray, "bounds"]]:
     """The tokens of a one-dimensional array, mapped from the file, and where documents begin.
 
-    Token 0 ends a document. The last bound is the end. Raises UserError for what is no such array,
-    or holds negative numbers; an array of Python objects, which could run any code, is not opened.
+    Token 0 ends a document, or several of them do. The last bound is the end.
+    Raises UserError for what is no such array, or holds negative numbers; an array of Python
+    objects, which could run any code, is not opened.
     """
     try:
         tokens = np.lib.format.open_memmap(path, mode="r")
@@ -28,17 +29,7 @@ def read_numpy(path: Path) -> tuple[Integer[np.ndarray, "tokens"], Int64[np.ndar
             "numpy.save(path, ids), ids being one-dimensional integers"
         ) from error
     _check(tokens, path)
-    bounds = [np.zeros(1, np.int64)]
-    for begin in range(0, len(tokens), _CHUNK):
-        chunk = tokens[begin : begin + _CHUNK]
-        if chunk.min() < 0:
-            at = begin + int(np.argmax(chunk < 0))
-            raise UserError(
-                f"{path}: holds {tokens[at]} at index {at}; tokens are not negative, write it again"
-            )
-        bounds.append(begin + 1 + np.flatnonzero(chunk == 0))
-    bounds.append(np.array([len(tokens)]))
-    return tokens, np.unique(np.concatenate(bounds))
+    return tokens, _bounds(tokens, path)
 
 
 def read_uint16(
@@ -75,3 +66,17 @@ def _check(array: np.ndarray, path: Path) -> None:
         )
     if not len(array):
         raise UserError(f"{path}: holds no tokens; make the data again")
+
+
+def _bounds(tokens: np.ndarray, path: Path) -> Int64[np.ndarray, "bounds"]:
+    """The places after a token 0, or the last of several, and the two ends."""
+    bounds = [np.zeros(1, np.int64)]
+    for begin in range(0, len(tokens), _CHUNK):
+        chunk = tokens[begin : begin + _CHUNK + 1]
+        if chunk.min() < 0:
+            at = begin + int(np.argmax(chunk < 0))
+            raise UserError(
+                f"{path}: holds {tokens[at]} at index {at}; tokens are not negative, write it again"
+            )
+        bounds.append(begin + 1 + np.flatnonzero((chunk[:-1] == 0) & (chunk[1:] != 0)))
+    return np.unique(np.append(np.concatenate(bounds), len(tokens)))

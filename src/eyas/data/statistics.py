@@ -5,8 +5,11 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Int64, Integer
 
+from eyas.data.binidx import TokenDocuments
 from eyas.data.corpus import Corpus
 from eyas.data.pieces import Long, pair_counts
+
+_CHUNK = 1 << 22  # tokens
 
 
 @dataclass(frozen=True)
@@ -30,10 +33,23 @@ def losses(offsets: Int64[np.ndarray, "bounds"], ctx: int) -> dict[Long, Loss]:
 
 def trained_targets(corpus: Corpus) -> Int64[np.ndarray, "documents"]:
     """How many targets of each document are trained; its first token never is one."""
-    starts = corpus.offsets[:-1]
-    marks = corpus.trained[: corpus.offsets[-1]]
-    counts: np.ndarray = np.add.reduceat(marks, starts, dtype=np.int64)
-    return counts - marks[starts]
+    offsets = corpus.offsets
+    counts = np.empty(len(corpus), np.int64)
+    begin = 0
+    while begin < len(corpus):  # a sum over bool makes wide numbers of all of them first
+        behind = int(np.searchsorted(offsets, offsets[begin] + _CHUNK, side="right")) - 1
+        end = max(behind, begin + 1)
+        marks = corpus.trained[offsets[begin] : offsets[end]]
+        starts = offsets[begin:end] - offsets[begin]
+        counts[begin:end] = np.add.reduceat(marks, starts, dtype=np.int32) - marks[starts]
+        begin = end
+    return counts
+
+
+def largest_token(data: TokenDocuments) -> int:
+    """The largest token of data that may be larger than memory."""
+    ends = range(0, len(data.tokens), _CHUNK)
+    return max((int(data.tokens[at : at + _CHUNK].max()) for at in ends), default=0)
 
 
 def document_hashes(corpus: Corpus) -> Int64[np.ndarray, "documents"]:

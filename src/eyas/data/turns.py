@@ -84,14 +84,15 @@ def _candidates(text: str) -> Iterator[Turn]:
 
 
 def _is_conversation(text: str, found: Sequence[Turn], good: set[str]) -> bool:
-    if {"User", "Assistant"} <= good:
+    """Whether there are two that talk, one of them well written, or the text begins as a talk."""
+    roles = {turn.role for turn in found}
+    if {"User", "Assistant"} <= roles and good - {"System"}:
         return True
     first = found[0]
     if text[: first.start].strip():
         return False
     if first.role != "System" and first.named:
         return True
-    roles = {turn.role for turn in found}
     return len(roles) > 1 and ("Assistant" in roles or roles == good)
 
 

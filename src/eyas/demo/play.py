@@ -16,6 +16,7 @@ from eyas.errors import UserError
 from eyas.generation.sampling import GREEDY
 from eyas.generation.stream import generate
 from eyas.models import Model
+from eyas.observe.watching import WatchConfig
 from eyas.run import prepare, read_run, train
 from eyas.settings import Run
 from eyas.training.checkpoint import locked
@@ -92,6 +93,7 @@ def demo_run(task: Task, method: str, out: Path, steps: int) -> Run:
         batch=BatchConfig(ctx=_CONTEXT, micro_batch=32, dataload="pad"),
         optim=OptimConfig(lr=4e-3, lr_final=2e-4, schedule="cosine", warmup_steps=15),
         loop=LoopConfig(steps=steps),
+        watch=WatchConfig(report=False, mfu=False),
     )
 
 

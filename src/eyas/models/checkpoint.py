@@ -16,7 +16,7 @@ from torch import Tensor
 from eyas.errors import UserError
 from eyas.models import rwkv5, rwkv6, rwkv7
 from eyas.models.model import Model, Shape, Sizes
-from eyas.wkv import Backend, chunked
+from eyas.wkv import Backend, fastest
 
 
 @runtime_checkable
@@ -58,10 +58,13 @@ _STORED = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 _PREFIX = re.compile(r"^(_forward_module\.|_orig_mod\.|module\.|model\.)+")
 
 
-def load(path: str | Path, backend: Backend = chunked, dtype: torch.dtype = torch.float32) -> Model:
+def load(
+    path: str | Path, backend: Backend | None = None, dtype: torch.dtype = torch.float32
+) -> Model:
     """The model in a `.pth` or `.safetensors` file, its version and shape read from the weights.
 
     Weights stay as they are stored and mapped into memory; `dtype` is that of the activations.
+    backend: of the operators, by default the fastest.
 
     Raises:
         UserError: not a checkpoint, a version that is not supported, or tensors that are
@@ -80,14 +83,14 @@ def load(path: str | Path, backend: Backend = chunked, dtype: torch.dtype = torc
     return model
 
 
-def empty_model(shape: Shape, backend: Backend = chunked) -> Model:
+def empty_model(shape: Shape, backend: Backend | None = None) -> Model:
     """A model of that shape whose weights have no storage yet."""
     version = next(v for v in VERSIONS if shape.version == v.NAME)
     with torch.device("meta"):
-        return version.build(shape, backend)
+        return version.build(shape, backend or fastest())
 
 
-def create(shape: Shape, seed: int, backend: Backend = chunked) -> Model:
+def create(shape: Shape, seed: int, backend: Backend | None = None) -> Model:
     """A model of that shape with the initial values for training from nothing."""
     model = empty_model(shape, backend).to_empty(device="cpu")
     version = next(v for v in VERSIONS if shape.version == v.NAME)

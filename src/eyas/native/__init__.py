@@ -5,7 +5,7 @@ Python's nor PyTorch's headers. Where it is missing everything works without it,
 `missing()` says why. ctypes lets other threads run while a function of the library does.
 """
 
-from eyas.native.library import library, missing
+from eyas.native.loading import library, missing
 from eyas.native.trie import NoTokenError, Trie
 
 __all__ = ["NoTokenError", "Trie", "library", "missing"]

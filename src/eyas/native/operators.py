@@ -3,7 +3,7 @@
 import ctypes
 from collections.abc import Mapping
 
-from eyas.native.library import library
+from eyas.native.loading import library
 
 _SIZES = ("batch", "length", "heads", "size")
 _TENSORS = (

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Int32
 
-from eyas.native.library import library
+from eyas.native.loading import library
 
 
 class NoTokenError(Exception):

@@ -80,7 +80,7 @@ void run(const eyas::Kernels<T>& kernels, int64_t version, bool backward, const 
     std::atomic<int64_t> next{0};
     std::atomic<bool> failed{false};
     const auto serve = [&] {
-        const TinyIsZero scope;
+        [[maybe_unused]] const TinyIsZero scope;
         size_t space = (kernels.scratch(call.size, backward) * sizeof(T)) + 64;
         const std::unique_ptr<char[]> memory(new (std::nothrow) char[space]);
         void* scratch = memory.get();

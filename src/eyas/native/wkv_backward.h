@@ -214,7 +214,7 @@ void backward_rows(
     }
 }
 
-// From a chunk's sums to the gradients of r, log_decay, k, a, b, and the bonus.
+// From a chunk's sums to the gradients of r, log_decay, k, a and b.
 template <class T, bool SEVEN>
 void finish(const Head<T>& at, const BackwardTensors<T>& my, int64_t begin, int64_t end) {
     constexpr int L = kLanes<T>;
@@ -240,13 +240,27 @@ void finish(const Head<T>& at, const BackwardTensors<T>& my, int64_t begin, int6
                 write(call.d_b, load(field + G_U * L) + r * ud);
             } else {
                 const Vec<T> bonus = load_part(call.bonus + at.head * size + j, size - j);
-                T* const d_bonus = call.d_bonus + (at.row * call.heads + at.head) * size + j;
                 write(call.d_r, s_d + bonus * k * vd);
                 write(call.d_log_decay, w * g_s);
                 write(call.d_k, g_v + bonus * r * vd);
-                store_part(d_bonus, load_part(d_bonus, size - j) + k * r * vd, size - j);
             }
         }
+    }
+}
+
+// Adds a chunk's part of the gradient of RWKV-6's bonus. Summing the chunk first keeps more digits.
+template <class T>
+void add_bonus(const Head<T>& at, const BackwardTensors<T>& my, int64_t begin, int64_t end) {
+    const int64_t size = at.size;
+    for (int64_t j = 0; j < size; j += kLanes<T>) {
+        const auto read = [&](const T* tensor) { return load_part(tensor + j, size - j); };
+        T* const bonus = at.call.d_bonus + (at.row * at.call.heads + at.head) * size;
+        Vec<T> sum{};
+        for (int64_t t = begin; t < end; ++t) {
+            const int64_t token = at.token(t);
+            sum += read(at.call.k + token) * read(at.call.r + token) * my.vd[t - begin];
+        }
+        store_part(bonus + j, read(bonus) + sum, size - j);
     }
 }
 
@@ -279,6 +293,7 @@ void backward(const Call<T>& call, int64_t number, T* memory) {
         gather<T, SEVEN>(at, my, begin, end);
         for (int64_t i = 0; i < size; i += kRows) backward_rows<T, SEVEN>(at, my, begin, end, i);
         finish<T, SEVEN>(at, my, begin, end);
+        if constexpr (!SEVEN) add_bonus(at, my, begin, end);
     }
     for (int64_t i = 0; i < size; i += kRows) {
         write_rows(call.d_state + at.state(), my.G + i * my.columns, i, size);

@@ -11,9 +11,9 @@ from rich.progress import BarColumn, Progress, TextColumn
 from rich.text import Text
 
 from eyas.observe.average import Average
+from eyas.observe.documents import visible
 from eyas.observe.flops import Utilization
 from eyas.observe.metrics import Sink
-from eyas.observe.summary import visible
 from eyas.training.events import Event, Finished, Sampled, Saved, Step, Validated
 
 _SHORTEST = 10.0  # seconds between two plain lines, at least

@@ -53,8 +53,11 @@ def short_report(
 ) -> list[str]:
     """What one should know before a run: nothing where all is well.
 
-    `linter` has watched the documents on their way into the corpora.
+    `linter` has watched the documents on their way into the corpora; where there were none, all
+    being tokens, nothing is said.
     """
+    if not linter.documents:
+        return []  # tokens alone, which may be more than one wants to read before a run
     hashes = document_hashes(corpus)
     copies, _ = repeated(hashes)
     lines = []

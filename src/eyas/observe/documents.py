@@ -22,6 +22,8 @@ def print_documents(
     These are green where there are colors, else between [[ and ]]. At most `characters` of each
     document are shown.
     """
+    if not documents:
+        return
     terminal = terminal or Console()
     colored = terminal.color_system is not None
     how = Text("in green", _TRAINED) if colored else Text("between [[ and ]]")

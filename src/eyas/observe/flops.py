@@ -29,7 +29,6 @@ from eyas.training.events import Step
 _RECURRENCE = {"x052": 5, "x060": 5, "x070": 9}  # F / (C N)
 _SMALLEST, _LARGEST = 256, 4096
 _NO_MATRICES = ("r_k", "time_faaaa", "time_decay", "time_state")
-_STEADY = 0.01  # seconds that are long enough to be timed well
 _QUEUED = 8
 
 
@@ -62,12 +61,13 @@ def product_rate(dtype: torch.dtype, device: torch.device, seconds: float = 0.3)
     count = 1 if device.type == "cpu" else _QUEUED
     size, fastest, left = _SMALLEST, 0.0, seconds
     factors = _factors(size, dtype, device)
+    _seconds(*factors, 1)  # the first one starts threads
     while left > 0:
         took = _seconds(*factors, count)
         fastest = max(fastest, 2 * size**3 * count / took)
         left -= took
-        if took < _STEADY and size < _LARGEST:
-            size *= 2
+        if took * 2**3 < left and size < _LARGEST:
+            size *= 2  # what disturbs a product counts less in a larger one
             factors = _factors(size, dtype, device)
     return fastest
 

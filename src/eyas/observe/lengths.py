@@ -62,7 +62,7 @@ def draw_lengths(lengths: Int64[np.ndarray, "documents"], ctx: int, out_path: Pa
     low, high = int(lengths.min()), int(lengths.max())
     wide = high > _WIDE * low
     spread = np.geomspace if wide else np.linspace
-    axes.hist(lengths, np.unique(spread(low, high + 1, 60).round()))
+    axes.hist(lengths, np.unique(spread(low, high + 1, 60).round()).tolist())
     axes.axvline(ctx + 1, color="C1", label=f"context {ctx:,}")
     if wide:
         axes.set_xscale("log")

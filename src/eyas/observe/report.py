@@ -9,11 +9,11 @@ from typing import Any
 from eyas.config import read_toml
 from eyas.files import write_bytes
 from eyas.observe.curves import Lines, draw_losses, panels_of, series
+from eyas.observe.documents import visible
 from eyas.observe.lines import as_bytes
 from eyas.observe.metrics import METRICS, Sink, read_metrics
 from eyas.observe.page import PAGE
 from eyas.observe.panels import svg
-from eyas.observe.summary import visible
 from eyas.training.events import Event, Finished
 
 Facts = Mapping[str, Mapping[str, object]]

@@ -38,6 +38,7 @@ Strategy = Literal[
     "deepspeed_stage_2_offload",
     "deepspeed_stage_3_offload",
 ]
+Library = Literal["torch", "deepspeed"]
 _MOST = 2**20
 # An adapter's start is the same on all ranks and is not to be sent with every batch.
 _SYNC = {"broadcast_buffers", "forward_sync_buffers"} & {
@@ -61,8 +62,16 @@ class EngineConfig:
     strategy: Annotated[
         Strategy, "ddp: the whole model on each device; fsdp: a part of it; auto: ddp"
     ] = "auto"
+    engine: Annotated[
+        Library, "deepspeed: its stages run on DeepSpeed itself, with the extra eyas[deepspeed]"
+    ] = "torch"
 
     def __post_init__(self) -> None:
+        if self.engine == "deepspeed" and self.strategy in ("ddp", "fsdp"):
+            raise ValueError(
+                f"strategy = {self.strategy}: is PyTorch's own; leave --engine out, or take "
+                "deepspeed_stage_1 (for ddp) or deepspeed_stage_3 (for fsdp)"
+            )
         for name in ("devices", "num_nodes"):
             value = getattr(self, name)
             if not 0 < value <= _MOST:
@@ -82,7 +91,15 @@ class EngineConfig:
 
     @property
     def sharded(self) -> bool:
+        """Whether each process holds a part of the weights."""
+        if self.engine == "deepspeed":
+            return self.zero_stage == 3
         return self.strategy == "fsdp" or "stage_3" in self.strategy or self.offload
+
+    @property
+    def zero_stage(self) -> int:
+        """DeepSpeed's stage."""
+        return next((stage for stage in (2, 3) if f"stage_{stage}" in self.strategy), 1)
 
     @property
     def gathers_again(self) -> bool:
@@ -91,6 +108,9 @@ class EngineConfig:
 
     def what(self) -> str:
         """What the strategy is here, in words."""
+        if self.engine == "deepspeed":
+            waits = ", waiting in main memory" if self.offload else ""
+            return f"DeepSpeed's ZeRO stage {self.zero_stage}{waits}"
         if self.sharded:
             again = ", gathered again for the backward" if self.gathers_again else ""
             waits = ", waiting in main memory" if self.offload else ""
@@ -202,8 +222,8 @@ class Engine:
         return {name: full(tensor) for name, tensor in tensors.items()}
 
 
-class _Loss(nn.Module):
-    """The loss of a batch as a module, which is what DDP and FSDP2 wrap."""
+class BatchLoss(nn.Module):
+    """The loss of a batch as a module, which is what DDP, FSDP2 and DeepSpeed wrap."""
 
     def __init__(self, model: Model, logit_l2: float, recompute: bool) -> None:
         super().__init__()
@@ -225,7 +245,7 @@ def spread(
 
     The process group is there already. Sharding changes the model's own parameters.
     """
-    module = _Loss(model, logit_l2, recompute)
+    module = BatchLoss(model, logit_l2, recompute)
     if config.sharded and (ranks.world > 1 or config.offload):
         _shard(module, config, ranks)
         return Engine(model, module, ranks, True, chunked)
@@ -237,14 +257,14 @@ def spread(
     return Engine(model, replicated, ranks, chunked=chunked)
 
 
-def _shard(module: _Loss, config: EngineConfig, ranks: Ranks) -> None:
+def _shard(module: BatchLoss, config: EngineConfig, ranks: Ranks) -> None:
     # Half a second of imports, for those who need it.
     from torch.distributed.device_mesh import init_device_mesh
     from torch.distributed.fsdp import CPUOffloadPolicy, OffloadPolicy, fully_shard
 
     device = module.model.ln_out.weight.device.type
     if not dist.is_initialized():  # one process, whose weights wait in main memory
-        dist.init_process_group(init_method="tcp://localhost:0", rank=0, world_size=1)
+        meet_alone()
     mesh = init_device_mesh(device, (ranks.world,))
     offload = CPUOffloadPolicy(pin_memory=device == "cuda") if config.offload else OffloadPolicy()
     for block in module.model.layers():
@@ -252,6 +272,11 @@ def _shard(module: _Loss, config: EngineConfig, ranks: Ranks) -> None:
             block, mesh=mesh, reshard_after_forward=config.gathers_again, offload_policy=offload
         )
     fully_shard(module, mesh=mesh, offload_policy=offload)
+
+
+def meet_alone() -> None:
+    """Makes a process group of this process, for what shards over a group and nothing else."""
+    dist.init_process_group(init_method="tcp://localhost:0", rank=0, world_size=1)
 
 
 def full(tensor: Tensor) -> Tensor:

@@ -133,14 +133,19 @@ class Optimizer:
 
     def step(self, learning_rate: float) -> None:
         """Moves the parameters along their gradients and drops these."""
+        self.set_rate(learning_rate)
         for optimizer in self.optimizers:
-            for group in optimizer.param_groups:
-                group["lr"] = learning_rate * group["scale"]
             optimizer.step()
             optimizer.zero_grad(set_to_none=True)
         self._steps_at_scale += 1
         if self.scaled and self._steps_at_scale >= _STEPS_AT_SCALE:
             self.scale, self._steps_at_scale = self.scale * 2, 0
+
+    def set_rate(self, learning_rate: float) -> None:
+        """Gives each group of parameters its learning rate."""
+        for optimizer in self.optimizers:
+            for group in optimizer.param_groups:
+                group["lr"] = learning_rate * group["scale"]
 
     def gradient_norm(self) -> float:
         """The 2-norm of the gradient over all parameters; scales it down to `clip` at most.
@@ -168,9 +173,7 @@ class Optimizer:
 
     def load(self, state: State) -> None:
         """Puts a state back. Raises ValueError where it is of other parameters."""
-        names = set(self._names.values())
-        if strange := sorted(state.keys() - names) or sorted(names - state.keys() if state else ()):
-            raise ValueError(f"{strange[0]} is not in both")
+        self.check_names(state)
         for optimizer in self.optimizers:
             parameters = [p for group in optimizer.param_groups for p in group["params"]]
             states = {
@@ -184,6 +187,12 @@ class Optimizer:
                 groups.append({**group, "params": indices})
                 count += len(indices)
             optimizer.load_state_dict({"state": states, "param_groups": groups})
+
+    def check_names(self, state: State) -> None:
+        """Raises ValueError where the state is of other parameters; a new one's is of none."""
+        names = set(self._names.values())
+        if strange := sorted(state.keys() - names) or sorted(names - state.keys() if state else ()):
+            raise ValueError(f"{strange[0]} is not in both")
 
 
 def _shared_adamw(groups: list[dict[str, object]], **settings: Any) -> torch.optim.Optimizer:

@@ -20,9 +20,10 @@ from typing import Protocol, runtime_checkable
 
 from torch import Tensor
 
+from eyas.native import library
 from eyas.wkv import chunked, native, reference
 
-__all__ = ["Backend", "chunked", "native", "reference"]
+__all__ = ["Backend", "chunked", "fastest", "native", "reference"]
 
 
 @runtime_checkable
@@ -53,3 +54,8 @@ class Backend(Protocol):
         starts: Tensor | None = None,
         fresh: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]: ...
+
+
+def fastest() -> Backend:
+    """The backend of a model for which none is chosen: `native` where it is compiled."""
+    return native if library() else chunked

@@ -6,7 +6,6 @@ import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO
 
 SUFFIXES = (".gz", ".zst")
 
@@ -39,6 +38,8 @@ def opened(path: Path) -> Iterator[io.BufferedReader]:
 class _Decompressed(io.RawIOBase):
     """What `read` gives, bytes after bytes up to b"", as a stream."""
 
+    mode = "rb"
+
     def __init__(self, read: Callable[[], bytes]) -> None:
         self._read = read
         self._rest = memoryview(b"")
@@ -55,7 +56,7 @@ class _Decompressed(io.RawIOBase):
         return size
 
 
-def _gzip_reader(file: BinaryIO) -> Callable[[], bytes]:
+def _gzip_reader(file: io.BufferedReader) -> Callable[[], bytes]:
     unpacked = gzip.GzipFile(fileobj=file)
 
     def read() -> bytes:
@@ -71,11 +72,11 @@ def _gzip_reader(file: BinaryIO) -> Callable[[], bytes]:
     return read
 
 
-def _zstd_reader(file: BinaryIO) -> Callable[[], bytes]:
+def _zstd_reader(file: io.BufferedReader) -> Callable[[], bytes]:
     # Imported here: few files are compressed so.
     import zstandard
 
-    def frame() -> zstandard.ZstdDecompressionObj:
+    def frame() -> "zstandard.ZstdDecompressionObj":
         return zstandard.ZstdDecompressor(max_window_size=_WINDOW).decompressobj()
 
     def pieces() -> Iterator[bytes]:

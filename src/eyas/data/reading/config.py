@@ -39,13 +39,13 @@ class ReadConfig:
         Path | None, "a Jinja chat template [default: that of the RWKV-7 G1 series]"
     ] = None
     encoding: Annotated[str | None, "of text files, such as gb18030 [default: utf-8]"] = None
-
     row_length: Annotated[int | None, "for the data type uint16: tokens of a row"] = None
 
     def __post_init__(self) -> None:
         if self.data_type == "uint16" and not (self.row_length and self.row_length > 1):
             raise ValueError(
-                "data_type uint16 is rows of tokens without an index; add row_length, the tokens of a row"
+                "data_type uint16 is rows of tokens without an index; give row_length as well, the "
+                "tokens of a row"
             )
         if self.data_type == "wds_img":
             raise ValueError(

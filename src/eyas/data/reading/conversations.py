@@ -25,12 +25,12 @@ class Conversation:
 
 def content_of(record: Mapping[str, Any], fields: Fields) -> str | Conversation:
     """What a record with these fields holds. Raises RecordError."""
-    if (name := fields.of("text")) is not None:
-        return text_value(record[name], f'"{name}"')
-    tools = fields.of("tools")
+    if (name := fields.text) is not None:
+        return text_value(_there(record, name), f'"{name}"')
+    tools = fields.tools
     told = objects(record.get(tools), f'"{tools}"') if tools else ()
-    if (name := fields.of("messages")) is not None:
-        messages = messages_of(record.get(name), name)
+    if (name := fields.messages) is not None:
+        messages = messages_of(_there(record, name), name)
         return Conversation((*_system(record, fields, messages), *messages), told)
     return Conversation(tuple(_turns(record, fields)), told)
 
@@ -39,7 +39,7 @@ def _system(
     record: Mapping[str, Any], fields: Fields, messages: Sequence[Message]
 ) -> list[Message]:
     """The system turn that a field beside the turns holds, unless they have one themselves."""
-    name = fields.of("system")
+    name = fields.system
     if name is None or not record.get(name) or messages[0].role == "system":
         return []
     return [Message("system", text_value(record[name], f'"{name}"'))]
@@ -66,14 +66,18 @@ def _said(
 ) -> list[Message]:
     """The turn of some fields, each on a line; or the turns that the only one of them holds."""
     given = _given(record, names) or names[:1]
-    if given[0] not in record:
-        raise RecordError(
-            f'has no "{given[0]}" ({shown(record)}); give it{did_you_mean(given[0], record)}'
-        )
-    if len(given) == 1 and isinstance(record[given[0]], list):
-        return messages_of(record[given[0]], given[0])
+    if isinstance(value := _there(record, given[0]), list) and len(given) == 1:
+        return messages_of(value, given[0])
     text = "\n".join(text_value(record[name], f'"{name}"') for name in given)
     return [Message(role, text, thinking if role == "assistant" else None)]
+
+
+def _there(record: Mapping[str, Any], name: str) -> object:
+    """A field that must be there, whatever it holds."""
+    if name not in record:
+        hint = did_you_mean(name, record)
+        raise RecordError(f'has no "{name}" ({shown(record)}); give it{hint}')
+    return record[name]
 
 
 def _given(record: Mapping[str, Any], names: Sequence[str]) -> list[str]:

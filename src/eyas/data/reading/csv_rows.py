@@ -2,11 +2,11 @@
 
 import csv
 from collections.abc import Iterator, Sequence
+from io import TextIOWrapper
 from itertools import chain
-from typing import TextIO
 
 from eyas.data.reading.document import Bad
-from eyas.data.reading.encodings import check_bytes
+from eyas.data.reading.encodings import Misfits
 from eyas.data.reading.mistakes import RecordError
 from eyas.data.reading.record import Columns, Item
 
@@ -20,7 +20,7 @@ _FAULTS = {
 
 
 def csv_rows(
-    text: TextIO, place: str, encoding: str, columns: Columns, delimiter: str | None
+    text: TextIOWrapper, place: str, encoding: str, columns: Columns, delimiter: str | None
 ) -> Iterator[Item]:
     """The rows as records of the columns that are used; the place is the line where one begins.
 
@@ -29,25 +29,25 @@ def csv_rows(
     """
     # The library has this limit for the whole process only.
     csv.field_size_limit(max(csv.field_size_limit(), _LONGEST_FIELD))
-    first = text.readline()
+    first, misfits = text.readline(), Misfits(encoding)
     rows = csv.reader(chain([first], text), delimiter=delimiter or _delimiter(first), strict=True)
     try:
         header = next(filter(None, rows), [])
+        misfits.check("".join(header))
         used = _used(header, columns) if header else {}
     except csv.Error as error:
         yield Bad(f"{place}:1", _problem(error))
         return
     except RecordError as error:
-        yield Bad(
-            f"{place}:{rows.line_num}", f"the header {error}; the first row names the columns"
-        )
+        problem = f"the header {error}; the first row has to name the columns"
+        yield Bad(f"{place}:{rows.line_num}", problem)
         return
     line = rows.line_num + 1
     for row in _rows(rows):
         where, line = f"{place}:{line}", rows.line_num + 1
         try:
             if row:
-                yield where, _record(row, used, len(header), encoding)
+                yield where, _record(row, used, len(header), misfits)
         except RecordError as error:
             yield Bad(where, str(error))
 
@@ -73,7 +73,7 @@ def _rows(rows: Iterator[list[str]]) -> Iterator[list[str] | RecordError]:
 
 
 def _record(
-    row: list[str] | RecordError, used: dict[str, int], width: int, encoding: str
+    row: list[str] | RecordError, used: dict[str, int], width: int, misfits: Misfits
 ) -> dict[str, str]:
     if isinstance(row, RecordError):
         raise row
@@ -84,7 +84,7 @@ def _record(
         )
     record = {name: row[column] for name, column in used.items()}
     for value in record.values():
-        check_bytes(value, encoding)
+        misfits.check(value)
     return record
 
 

@@ -5,7 +5,7 @@ import stat
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TextIO
+from io import TextIOWrapper
 
 from eyas.data.reading.compression import SUFFIXES, DamagedError, opened
 from eyas.data.reading.csv_rows import csv_rows
@@ -13,7 +13,7 @@ from eyas.data.reading.document import Bad
 from eyas.data.reading.encodings import encoding_of, text_of
 from eyas.data.reading.json_lines import json_lines
 from eyas.data.reading.json_records import json_records
-from eyas.data.reading.kinds import HEAD, DataFile, is_json_lines, problem_of_head
+from eyas.data.reading.kinds import HEAD, DataFile, bare_name, is_json_lines, problem_of_head
 from eyas.data.reading.parquet_rows import arrow_rows, parquet_rows
 from eyas.data.reading.record import Columns, Item
 from eyas.data.reading.text_files import text_file
@@ -35,7 +35,7 @@ class Reader:
         try:
             if not stat.S_ISREG(os.stat(file.path).st_mode):
                 return "is no regular file but a pipe or a device; write the data into a file"
-            if file.kind == "parquet" and file.path.suffix in SUFFIXES:
+            if file.kind == "parquet" and file.path.suffix.lower() in SUFFIXES:
                 return "is compressed twice, parquet being so itself; unpack it"
             head = self._head(file)
         except OSError as error:
@@ -76,7 +76,7 @@ class Reader:
             )
             return
         if file.kind == "csv":
-            delimiter = "\t" if ".tsv" in file.path.suffixes else None
+            delimiter = "\t" if bare_name(file.path).endswith(".tsv") else None
             with _as_text(file, encoding) as text:
                 yield from csv_rows(text, file.place, encoding, self.columns, delimiter)
             return
@@ -95,6 +95,6 @@ def _is_lines(head: bytes, encoding: str, file: DataFile) -> bool:
 
 
 @contextmanager
-def _as_text(file: DataFile, encoding: str) -> Iterator[TextIO]:
+def _as_text(file: DataFile, encoding: str) -> Iterator[TextIOWrapper]:
     with opened(file.path) as content, text_of(content, encoding, newline="") as text:
         yield text

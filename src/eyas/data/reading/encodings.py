@@ -4,7 +4,6 @@ import codecs
 import io
 import re
 from collections.abc import Iterator
-from typing import BinaryIO, TextIO
 
 from eyas.data.guessing import guess_encoding
 from eyas.data.reading.mistakes import RecordError
@@ -29,46 +28,57 @@ def encoding_of(head: bytes, given: str | None) -> str:
     return marked if marked and same else given
 
 
-def text_of(file: BinaryIO, encoding: str, newline: str) -> TextIO:
-    """A file as text; bytes that do not fit become single surrogates, see `check_bytes`."""
+def text_of(file: io.BufferedReader, encoding: str, newline: str) -> io.TextIOWrapper:
+    """A file as text; bytes that do not fit become single surrogates, see `Misfits`."""
     errors = "surrogatepass" if _is_wide(encoding) else "surrogateescape"
-    return io.TextIOWrapper(file, encoding, errors, newline)  # type: ignore[type-var]
+    return io.TextIOWrapper(file, encoding, errors, newline)
 
 
-def check_bytes(text: str, encoding: str, start: int = 0, end: int | None = None) -> None:
-    """Raises RecordError where a text of `text_of` holds a byte that did not fit."""
-    if text.isascii() or _is_wide(encoding):
-        return
-    if found := _ESCAPED.search(text, start, len(text) if end is None else end):
-        data = text[start:end].encode(encoding.removesuffix("-sig"), "surrogateescape")
-        raise RecordError(misfit(data, f"byte 0x{ord(found[0]) - 0xDC00:02x}", encoding))
+class Misfits:
+    """Says what is wrong where a file is not in its encoding; which it is, is guessed once."""
+
+    def __init__(self, encoding: str) -> None:
+        self.encoding = encoding.removesuffix("-sig")
+        self._advice = ""
+
+    def problem(self, data: bytes, where: str) -> str:
+        if not self._advice:
+            likely = guess_encoding(data)
+            known = likely and codecs.lookup(likely).name
+            self._advice = (
+                f" but probably {known}; give --encoding {known}"
+                if known and known != codecs.lookup(self.encoding).name
+                else "; give the encoding that it is in with --encoding NAME"
+            )
+        return f"is not {self.encoding.upper()} ({where}){self._advice}"
+
+    def check(self, text: str, start: int = 0, end: int | None = None) -> None:
+        """Raises RecordError where a text of `text_of` holds a byte that did not fit."""
+        if text.isascii() or _is_wide(self.encoding):
+            return
+        if found := _ESCAPED.search(text, start, len(text) if end is None else end):
+            data = text[start:end].encode(self.encoding, "surrogateescape")
+            raise RecordError(self.problem(data, f"byte 0x{ord(found[0]) - 0xDC00:02x}"))
 
 
-def numbered_lines(file: BinaryIO, encoding: str) -> Iterator[tuple[int, str | RecordError]]:
+def numbered_lines(
+    file: io.BufferedReader, encoding: str
+) -> Iterator[tuple[int, str | RecordError]]:
     """The lines of a file from 1, with their ends; in place of one that does not fit, an error."""
     if _is_wide(encoding):
         yield from _wide_lines(file, encoding)
         return
-    plain = encoding.removesuffix("-sig")
+    misfits = Misfits(encoding)
     start = 0
     for number, line in enumerate(file, start=1):
         try:
             content = line.removeprefix(codecs.BOM_UTF8) if number == 1 else line
-            yield number, content.decode(plain)
+            yield number, content.decode(misfits.encoding)
         except UnicodeDecodeError as error:
             at = error.start + len(line) - len(content)
             where = f"byte 0x{line[at]:02x} at offset {start + at}"
-            yield number, RecordError(misfit(line, where, plain))
+            yield number, RecordError(misfits.problem(line, where))
         start += len(line)
-
-
-def misfit(data: bytes, where: str, encoding: str) -> str:
-    """What is wrong where `data` is not in an encoding, and what to do."""
-    name = encoding.removesuffix("-sig").upper()
-    guessed = guess_encoding(data)
-    if guessed is None or codecs.lookup(guessed).name == codecs.lookup(encoding).name:
-        return f"is not {name} ({where}); give the encoding it is in with --encoding NAME"
-    return f"is not {name} ({where}) but probably {guessed}; give --encoding {guessed}"
 
 
 def _is_wide(encoding: str) -> bool:
@@ -76,7 +86,7 @@ def _is_wide(encoding: str) -> bool:
     return codecs.lookup(encoding).name.startswith(("utf-16", "utf-32"))
 
 
-def _wide_lines(file: BinaryIO, encoding: str) -> Iterator[tuple[int, str | RecordError]]:
+def _wide_lines(file: io.BufferedReader, encoding: str) -> Iterator[tuple[int, str | RecordError]]:
     number = 0
     text = text_of(file, encoding, "\n")
     try:

@@ -4,9 +4,9 @@
 | --- | --- |
 | text | a text |
 | messages, conversations, conversation | the turns of a conversation |
-| instruction, prompt, query, question, input | what the user says |
-| input, context beside one of these | said by the user too, on the next line |
-| output, response, answer, completion, target | what the assistant answers |
+| instruction, prompt, query, question, input; 指令, 问题 | what the user says |
+| input, context; 输入 beside one of these | said by the user too, on the next line |
+| output, response, answer, completion, target; 输出, 回答, 答案 | what the assistant answers |
 | system, system_prompt; tools; history | what they say, beside turns or answers |
 
 Upper and lower case are the same.
@@ -15,7 +15,7 @@ Upper and lower case are the same.
 import reprlib
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 
 from eyas.config import did_you_mean
 from eyas.data.reading.mapping import EXAMPLE, Mapped, Target
@@ -25,11 +25,13 @@ SHAPES = '{"text": "..."} or {"messages": [{"role": "user", "content": "..."}, .
 
 _TEXT = ("text",)
 _TURNS = ("messages", "conversations", "conversation")
-_PROMPT = ("instruction", "prompt", "query", "question")
-_CONTEXT = ("input", "context")
-_ANSWER = ("output", "response", "answer", "completion", "target")
+_PROMPT = ("instruction", "prompt", "query", "question", "指令", "问题")
+_INPUT = ("input", "输入")
+_CONTEXT = (*_INPUT, "context")
+_ANSWER = ("output", "response", "answer", "completion", "target", "输出", "回答", "答案")
 _SYSTEM = ("system", "system_prompt")
-_KNOWN = {*_TEXT, *_TURNS, *_PROMPT, *_CONTEXT, *_ANSWER, *_SYSTEM, "tools", "history"}
+_TOOLS, _HISTORY = ("tools",), ("history",)
+_KNOWN = {*_TEXT, *_TURNS, *_PROMPT, *_CONTEXT, *_ANSWER, *_SYSTEM, *_TOOLS, *_HISTORY}
 
 
 @dataclass(frozen=True)
@@ -42,14 +44,29 @@ class Fields:
     mapped: tuple[Mapped, ...]
     history: str | None = None
 
-    def of(self, target: Target) -> str | None:
-        """The field that is a target; for text, messages and tools, of which there is one."""
-        return next((field for field, each in self.mapped if each == target), None)
+    @cached_property
+    def text(self) -> str | None:
+        return self._of("text")
+
+    @cached_property
+    def messages(self) -> str | None:
+        return self._of("messages")
+
+    @cached_property
+    def tools(self) -> str | None:
+        return self._of("tools")
+
+    @cached_property
+    def system(self) -> str | None:
+        return self._of("system")
 
     @property
     def names(self) -> tuple[str, ...]:
         history = (self.history,) if self.history else ()
-        return (*(field for field, _ in self.mapped), *history)
+        return tuple(dict.fromkeys([*(field for field, _ in self.mapped), *history]))
+
+    def _of(self, target: Target) -> str | None:
+        return next((field for field, each in self.mapped if each == target), None)
 
 
 def is_known(name: str) -> bool:
@@ -61,30 +78,24 @@ def is_known(name: str) -> bool:
 def recognized(names: tuple[str, ...]) -> Fields:
     """The fields of a record with these names. Raises RecordError where they say nothing."""
     found = _Names(names)
-    whole = [*found.all(_TEXT), *found.all(_TURNS)]
-    prompts, contexts, answers = map(found.all, (_PROMPT, _CONTEXT, _ANSWER))
-    if not prompts and contexts[:1] == found.all(("input",)):
-        prompts, contexts = contexts[:1], contexts[1:]
-    paired = bool(prompts and answers)
-    if len(whole) + paired > 1 or (not whole and paired and len(prompts + answers) > 2):
-        several = [*whole, *((prompts + answers) if paired else [])]
+    texts, turns, answers = map(found.all, (_TEXT, _TURNS, _ANSWER))
+    prompts, contexts = found.prompts()
+    pair = [*prompts, *answers] if prompts and answers else []
+    if len(texts) + len(turns) + bool(pair) > 1 or (not texts + turns and len(pair) > 2):
+        several = [*texts, *turns, *pair]
         raise RecordError(
             f"has {_listed(several)}; say which of them count, such as {_suggested(found, several)}"
         )
-    if whole and whole == found.all(_TEXT):
-        return Fields((Mapped(whole[0], "text"),))
-    beside = [
-        *(Mapped(name, "system") for name in found.all(_SYSTEM)[:1]),
-        *(Mapped(name, "tools") for name in found.all(("tools",))),
-    ]
-    if whole:
-        return Fields((*beside, Mapped(whole[0], "messages")))
-    if paired:
+    if texts:
+        return Fields((Mapped(texts[0], "text"),))
+    beside = [Mapped(name, "system") for name in found.all(_SYSTEM)[:1]]
+    beside += [Mapped(name, "tools") for name in found.all(_TOOLS)]
+    if turns:
+        return Fields((*beside, Mapped(turns[0], "messages")))
+    if pair:
         said = [Mapped(name, "user") for name in (*prompts, *contexts)]
-        history = found.all(("history",))
-        return Fields(
-            (*beside, *said, Mapped(answers[0], "assistant")), history[0] if history else None
-        )
+        history = next(iter(found.all(_HISTORY)), None)
+        return Fields((*beside, *said, Mapped(answers[0], "assistant")), history)
     raise RecordError(f"is no record that eyas knows ({shown(names)}); {_advice(names)}")
 
 
@@ -114,6 +125,13 @@ class _Names:
     def all(self, wanted: Sequence[str]) -> list[str]:
         return [self._by_lower[name] for name in wanted if name in self._by_lower]
 
+    def prompts(self) -> tuple[list[str], list[str]]:
+        """What the user asks, and what goes with it; an input may be either."""
+        prompts, contexts = self.all(_PROMPT), self.all(_CONTEXT)
+        if not prompts and contexts[:1] == self.all(_INPUT):
+            return contexts[:1], contexts[1:]
+        return prompts, contexts
+
 
 def _listed(names: Sequence[str]) -> str:
     *first, last = (f'"{name}"' for name in names)
@@ -132,7 +150,8 @@ def _suggested(found: _Names, several: Sequence[str]) -> str:
 
 
 def _advice(names: Sequence[str]) -> str:
-    near = [hint for name in names if (hint := did_you_mean(name, _KNOWN))]
+    strange = (name for name in names if not is_known(name))
+    near = [hint for name in strange if (hint := did_you_mean(name, _KNOWN))]
     if near:
         return f"{near[0].removeprefix('; ')} Or say which field is what, such as {EXAMPLE}"
     return f"it must be {SHAPES}, or say which field is what, such as {EXAMPLE}"

@@ -39,20 +39,21 @@ def hub_rows(name: str, columns: Columns) -> Iterator[Item]:
         from datasets import get_dataset_config_names, load_dataset
         from datasets.exceptions import DatasetsError
         from huggingface_hub import HfApi
-        from huggingface_hub.errors import HTTPError
+        from huggingface_hub.errors import HfHubHTTPError
     except ImportError as error:
         raise UserError(
             f"{name}: no such file or folder, and data sets of the Hugging Face hub need the "
             "extra eyas[hub] (pip install datasets)"
         ) from error
-    faults = (OSError, HTTPError, DatasetsError)
+    # Its bases hold what the HTTP library below raises, which has not always been the same one.
+    faults = (*HfHubHTTPError.__bases__, OSError, DatasetsError)
     repository, *parts = name.split(":")
     try:
         # Without a network this fails at once, where `datasets` tries for half a minute.
         HfApi().dataset_info(repository, timeout=_TIMEOUT_SECONDS)
         if len(parts) == 1:
             named = parts[0] in get_dataset_config_names(repository)
-            parts = [parts[0], _TRAIN] if named else [parts[0]]
+            parts = [parts[0], _TRAIN] if named else parts
         config, split = parts if len(parts) == 2 else (None, *(parts or [_TRAIN]))
         rows = load_dataset(repository, config, split=split, streaming=True)
     except ValueError as error:
@@ -75,16 +76,15 @@ def _items(
     columns: Columns,
     faults: tuple[type[Exception], ...],
 ) -> Iterator[Item]:
-    last, names = place, None
+    number, names = 0, None
     try:
         for number, row in enumerate(rows, start=1):
             names = names or columns(list(row))
-            last = f"{place} row {number}"
-            yield last, {column: row[column] for column in names}
+            yield f"{place} row {number}", {column: row[column] for column in names}
     except RecordError as error:
         yield Bad(place, f"the data set {error}")
     except faults as error:
-        yield Bad(last, f"the hub gave nothing after this ({_said(error)}); run it again")
+        yield Bad(place, f"the hub gave nothing after row {number} ({_said(error)}); run it again")
 
 
 def _said(error: Exception) -> str:

@@ -19,11 +19,12 @@ def instruction_spans(text: str) -> tuple[Span, ...]:
     A response goes on to the next instruction. Both begin a line.
     """
     begins = [found.start() for found in _INSTRUCTION.finditer(text)]
-    spans = [Span(text[: begins[0]], False)] if begins else []
-    answered = False
+    if not begins:
+        return ()
+    spans = [Span(text[: begins[0]], False)]
     for begin, end in zip(begins, [*begins[1:], len(text)], strict=True):
         response = _RESPONSE.search(text, begin, end)
         answer = response.end() if response else end
         spans += [Span(text[begin:answer], False), Span(text[answer:end], True)]
-        answered = answered or response is not None
-    return joined(spans) if answered else ()
+    found = joined(spans)
+    return found if any(span.trained for span in found) else ()

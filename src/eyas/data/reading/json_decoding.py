@@ -18,8 +18,10 @@ def _object(pairs: list[tuple[str, object]]) -> dict[str, object]:
     values = dict(pairs)
     if len(values) != len(pairs):
         seen: set[str] = set()
-        twice = next(key for key, _ in pairs if key in seen or seen.add(key))
-        raise DuplicateKeyError(f"has the key {shortened(twice)} twice; keep one of them")
+        for key, _ in pairs:
+            if key in seen:
+                raise DuplicateKeyError(f"has the key {shortened(key)} twice; keep one of them")
+            seen.add(key)
     return values
 
 
@@ -44,7 +46,8 @@ def json_problem(error: Exception, text: str) -> str:
         return "bad JSON: a number or a nesting too large; make it smaller"
     if is_single_quoted(text[: error.pos + 1]):
         return SINGLE_QUOTED
-    where = f"bad JSON ({error.msg} at column {error.colno})"
+    # The decoder may have gone over the line's end before it found that something is missing.
+    where = f"bad JSON ({error.msg} at column {min(error.pos, len(text.rstrip())) + 1})"
     if error.msg == "Extra data":
         return f"{where}; each line holds one record: begin another line there"
     return f"{where}; mend it there"

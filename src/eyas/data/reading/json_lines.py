@@ -1,7 +1,7 @@
 """JSON Lines: a record a line."""
 
 from collections.abc import Iterator
-from typing import BinaryIO
+from io import BufferedReader
 
 from eyas.data.reading.document import Bad
 from eyas.data.reading.encodings import numbered_lines
@@ -9,7 +9,7 @@ from eyas.data.reading.json_decoding import STRICT, json_problem
 from eyas.data.reading.record import Item
 
 
-def json_lines(file: BinaryIO, place: str, encoding: str) -> Iterator[Item]:
+def json_lines(file: BufferedReader, place: str, encoding: str) -> Iterator[Item]:
     """The records of the lines that are not blank."""
     decode = STRICT.decode
     for number, line in numbered_lines(file, encoding):

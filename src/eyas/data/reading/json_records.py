@@ -7,7 +7,7 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
-from typing import TextIO
+from io import TextIOWrapper
 
 from eyas.data.reading.document import Bad
 from eyas.data.reading.json_window import BrokenError, JsonWindow
@@ -15,7 +15,7 @@ from eyas.data.reading.mistakes import RecordError
 from eyas.data.reading.record import Item
 from eyas.data.reading.splits import is_held_out
 
-Reopen = Callable[[], AbstractContextManager[TextIO]]
+Reopen = Callable[[], AbstractContextManager[TextIOWrapper]]
 
 
 def json_records(
@@ -53,7 +53,7 @@ def _list_within(window: JsonWindow, is_field: Callable[[str], bool]) -> str | N
             return None
         if window.peek() != "[":
             _value(window)
-        elif any([isinstance(value, dict) for _, value in _elements(window)]):  # read to its end
+        elif sum(isinstance(value, dict) for _, value in _elements(window)):
             lists.append(key)
     if window.peek() or not lists:
         return None
@@ -98,7 +98,9 @@ def _members(window: JsonWindow) -> Iterator[str]:
         window.take("}")
         return
     while True:
-        yield str(_value(window))
+        key = str(_value(window))
+        window.take(":")
+        yield key
         if window.take(",", "}") == "}":
             return
 

@@ -1,9 +1,9 @@
 """JSON read value by value through a window over the file, so that its size does not matter."""
 
 import json
-from typing import TextIO
+from io import TextIOWrapper
 
-from eyas.data.reading.encodings import check_bytes
+from eyas.data.reading.encodings import Misfits
 from eyas.data.reading.json_decoding import (
     LAX,
     SINGLE_QUOTED,
@@ -31,9 +31,9 @@ class BrokenError(Exception):
 class JsonWindow:
     """A place in a JSON text, from which it is read onwards. `line`: the place's, from 1."""
 
-    def __init__(self, text: TextIO, encoding: str) -> None:
+    def __init__(self, text: TextIOWrapper, encoding: str) -> None:
         self.line = 1
-        self._text, self._encoding = text, encoding
+        self._text, self._misfits = text, Misfits(encoding)
         self._window, self._at, self._counted, self._before = "", 0, 0, 0
         self._done = False
 
@@ -80,9 +80,8 @@ class JsonWindow:
                 raise self._wrong(error) from error
             except (ValueError, RecursionError) as error:
                 raise BrokenError(json_problem(error, ""), self.line) from error
-            # A number at the end of the window may go on after it.
-            if end == len(self._window) and self._more():
-                continue
+            if isinstance(value, (int, float)) and self._is_near_end(end) and self._more():
+                continue  # the number may go on
             return self._taken(end, value, problem)
 
     def check_end(self) -> None:
@@ -93,7 +92,7 @@ class JsonWindow:
     def _taken(self, end: int, value: object, problem: str | None) -> object:
         start = self._at
         self._move(end)
-        check_bytes(self._window, self._encoding, start, end)
+        self._misfits.check(self._window, start, end)
         if problem is not None:
             raise RecordError(problem)
         return value
@@ -101,7 +100,10 @@ class JsonWindow:
     def _may_go_on(self, error: json.JSONDecodeError) -> bool:
         """Whether what the decoder refused may only be cut off by the end of the window."""
         cut = error.msg.startswith("Unterminated string")
-        return cut or error.pos + _LONGEST_LITERAL > len(self._window)
+        return cut or self._is_near_end(error.pos)
+
+    def _is_near_end(self, at: int) -> bool:
+        return at + _LONGEST_LITERAL > len(self._window)
 
     def _more(self) -> bool:
         """Reads on: as much again as there is, so that a long value is not decoded too often."""
@@ -109,10 +111,12 @@ class JsonWindow:
             return False
         rest = self._window[self._at :]
         chunk = self._text.read(max(_CHUNK, len(rest)))
-        self._done = not chunk
+        if not chunk:
+            self._done = True
+            return False
         self._before += self._at
         self._window, self._at, self._counted = rest + chunk, 0, 0
-        return not self._done
+        return True
 
     def _move(self, at: int) -> None:
         self._at = at
@@ -122,7 +126,7 @@ class JsonWindow:
     def _wrong(self, error: json.JSONDecodeError) -> BrokenError:
         """Stands at the error, or where the value begins that is cut off."""
         try:
-            check_bytes(self._window, self._encoding, self._at, error.pos + 1)
+            self._misfits.check(self._window, self._at, error.pos + 1)
         except RecordError as misfit:
             return BrokenError(str(misfit), self.line)
         if error.msg.startswith("Unterminated") or error.pos >= len(self._window.rstrip()):

@@ -4,7 +4,6 @@ import json
 from pathlib import Path
 from typing import Literal, NamedTuple
 
-from eyas.data.guessing import guess_encoding
 from eyas.data.reading.compression import SUFFIXES
 from eyas.data.reading.config import DataType
 
@@ -47,12 +46,15 @@ _OTHERS = (
 )
 _LFS = b"version https://git-lfs"
 _PAGE = (b"<!doctype html", b"<html")
-_NUL_SHARE = 0.01
+_ONE_SIDED = 10
+_FEW_NULS, _NUL_SHARE = 8, 0.01
 _ADVICE = {
     ".npz": "save the one array in it with numpy.save, as .npy",
     ".xlsx": "save it as .csv",
     ".xls": "save it as .csv",
     ".arrow": "name the folder it lies in",
+    ".zip": "unpack it",
+    ".tar": "unpack it",
     ".pkl": "write it as .jsonl",
     ".pickle": "write it as .jsonl",
 }
@@ -112,12 +114,19 @@ def problem_of_head(head: bytes, kind: Kind, encoding: str | None) -> str:
             return f"is {what}"
     if kind != "txt" and head.lstrip().lower().startswith(_PAGE):
         return "is an HTML page, not data; download the file itself"
-    if encoding is not None or head.count(0) <= _NUL_SHARE * len(head):
+    if encoding is not None or head.count(0) <= max(_FEW_NULS, _NUL_SHARE * len(head)):
         return ""
-    guessed = guess_encoding(head)
-    if guessed is not None and guessed.startswith("utf-16"):
-        return f"is {guessed} without a byte order mark; give --encoding {guessed}"
+    if wide := _wide_encoding(head):
+        return f"is {wide} without a byte order mark; give --encoding {wide}"
     return "is not text; name a file of text, or say what it is with --data-type"
+
+
+def _wide_encoding(head: bytes) -> str:
+    """Which UTF-16 it is: every other byte of most of its characters is 0; "" where it is none."""
+    even, odd = head[::2].count(0), head[1::2].count(0)
+    if min(even, odd) * _ONE_SIDED > max(even, odd):
+        return ""
+    return "utf-16-le" if odd > even else "utf-16-be"
 
 
 def is_json_lines(head: str, named: Kind) -> bool:

@@ -1,7 +1,7 @@
 """`--map prompt:user,answer:assistant`: which fields of a record are what."""
 
 from collections.abc import Sequence
-from typing import Literal, NamedTuple, cast, get_args
+from typing import Literal, NamedTuple, get_args
 
 from eyas.config import did_you_mean
 
@@ -46,7 +46,6 @@ def _mapped(entry: str) -> Mapped:
         raise ValueError(f"map entry {entry!r} is not FIELD:ROLE; write {EXAMPLE}")
     if target not in TARGETS:
         hint = did_you_mean(target, TARGETS)
-        raise ValueError(
-            f"map entry {entry!r} makes {field!r} a {target!r}; it can be {', '.join(TARGETS)}{hint}"
-        )
-    return Mapped(field, cast(Target, target))
+        known = ", ".join(TARGETS)
+        raise ValueError(f"map entry {entry!r}: {target!r} is none of {known}{hint}")
+    return Mapped(field, target)

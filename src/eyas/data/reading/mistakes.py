@@ -1,5 +1,6 @@
 """What is wrong with records, and how the mistakes of a source are told together."""
 
+import os
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -35,9 +36,10 @@ class Mistakes:
         return UserError(f"{self.source}: {self.count} bad records: {listed}{more}")
 
     def _path(self, place: str) -> str:
-        if isinstance(self.source, str):
-            return place
-        return str((self.source if self.source.is_dir() else self.source.parent) / place)
+        source = Path(self.source)
+        if not os.path.lexists(source):
+            return place  # of no file
+        return str((source if source.is_dir() else source.parent) / place)
 
     def _label(self, place: str) -> str:
         """A place within the source."""

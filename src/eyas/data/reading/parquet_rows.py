@@ -60,17 +60,16 @@ def _rows(batches: "Iterator[pyarrow.RecordBatch]", place: str, kind: str) -> It
         yield Bad(place, f"the table {error}")
     except (pyarrow.ArrowException, OSError) as error:
         said = " ".join(str(error).split())
-        after = f" (read up to {last})" if last != place else ""
-        yield Bad(
-            place,
-            f"is no {kind} file, or is damaged: {said}{after}; copy, download or make it again",
-        )
+        after = f", read up to {last}" if last != place else ""
+        problem = f"is no {kind} file, or is damaged ({said}{after}); copy or download it again"
+        yield Bad(place, problem)
 
 
 def _batch_rows(metadata: "pyarrow.parquet.FileMetaData") -> int:
     groups = (metadata.row_group(group) for group in range(metadata.num_row_groups))
-    size = sum(group.total_byte_size for group in groups)
-    return max(1, min(_MOST_ROWS, _BATCH_BYTES * metadata.num_rows // max(size, 1)))
+    size = sum(int(group.total_byte_size) for group in groups)
+    fitting = _BATCH_BYTES * int(metadata.num_rows) // max(size, 1)
+    return max(1, min(_MOST_ROWS, fitting))
 
 
 def _values(batch: "pyarrow.RecordBatch") -> Iterator[object | RecordError]:
@@ -83,6 +82,7 @@ def _values(batch: "pyarrow.RecordBatch") -> Iterator[object | RecordError]:
 
 def _value(row: "pyarrow.RecordBatch") -> object | RecordError:
     try:
-        return row.to_pylist()[0]
+        value: object = row.to_pylist()[0]
+        return value
     except UnicodeDecodeError as error:
         return RecordError(f"holds text that is not UTF-8 ({error.reason}); write the file again")

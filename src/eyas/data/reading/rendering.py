@@ -4,10 +4,11 @@ import reprlib
 from collections.abc import Sequence
 from contextlib import suppress
 
+from eyas.config import did_you_mean
 from eyas.data.answers import Mask, masked, spans_of
 from eyas.data.reading.config import ReadConfig
 from eyas.data.reading.conversations import content_of
-from eyas.data.reading.fields import SHAPES, Fields, by_map, is_known, recognized
+from eyas.data.reading.fields import SHAPES, Fields, by_map, is_known, recognized, shown
 from eyas.data.reading.instructions import instruction_spans
 from eyas.data.reading.mapping import mapped_fields
 from eyas.data.reading.mistakes import RecordError
@@ -44,9 +45,15 @@ class Rendering:
 
     def columns(self, names: Sequence[str]) -> Sequence[str]:
         """Which of a table's columns are used; raises RecordError where they say nothing."""
-        if self._mapped:
-            return [name for name in by_map(self._mapped, names).names if name in names]
-        return recognized(tuple(names)).names
+        if not self._mapped:
+            return recognized(tuple(names)).names
+        for name, _ in self._mapped:
+            if name not in names:
+                raise RecordError(
+                    f'has no column "{name}", which --map names ({shown(names)}); name one that '
+                    f"it has{did_you_mean(name, names)}"
+                )
+        return by_map(self._mapped, names).names
 
     def is_field(self, name: str) -> bool:
         """Whether a name is one that records have."""

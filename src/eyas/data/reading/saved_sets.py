@@ -34,7 +34,7 @@ def _arrow_files(folder: Path, prefix: str) -> list[DataFile]:
 
 def _entry(path: Path, key: str) -> list[Any]:
     try:
-        found = json.loads(path.read_text("utf-8"))[key]
+        found: list[Any] = json.loads(path.read_text("utf-8"))[key]
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror}); check the path") from error
     except (ValueError, LookupError, TypeError) as error:

@@ -3,6 +3,9 @@
 import re
 from collections.abc import Iterable
 from pathlib import PurePath
+from typing import TypeVar
+
+P = TypeVar("P", bound=PurePath)
 
 _HELD_OUT = {"test", "validation", "valid", "val", "dev", "eval"}
 _WORD = re.compile(r"[a-z]+(?![a-z])")
@@ -13,7 +16,7 @@ def is_held_out(name: str) -> bool:
     return name.lower() in _HELD_OUT
 
 
-def trained_parts(paths: Iterable[PurePath]) -> list[PurePath]:
+def trained_parts(paths: Iterable[P]) -> list[P]:
     """Where some files are named train, all but those named test, validation and the like.
 
     As data sets on the hub have it: `train.jsonl`, `test-00000-of-00002.parquet`, `train/0.csv`.

@@ -24,63 +24,23 @@ _ROLES = {
     "tool": ("tool", "function", "observation", "ipython", "function_response", "tool_response"),
 }
 _ROLE_OF = {name: role for role, names in _ROLES.items() for name in names}
+_CALL = "function_call"  # LLaMA-Factory's: the call is the content
 _THINKING = ("reasoning_content", "reasoning", "thinking")
 
 
 def messages_of(value: object, field: str) -> list[Message]:
     """The checked turns; empty system turns are left out, which mean that there is none."""
-    turns = list_value(value, f'"{field}"', EXAMPLE)
-    messages = [_message(turn, f"message {i}") for i, turn in enumerate(turns, start=1)]
-    kept = [message for message in messages if message.content or message.role != "system"]
-    if not kept:
+    messages = []
+    for number, turn in enumerate(list_value(value, f'"{field}"', EXAMPLE), start=1):
+        try:
+            message = _message(turn)
+        except RecordError as error:
+            raise RecordError(f"message {number}: {error}") from error
+        if message.content or message.role != "system":
+            messages.append(message)
+    if not messages:
         raise RecordError(f'"{field}" holds nothing but an empty system message; add turns')
-    return kept
-
-
-def _message(turn: object, which: str) -> Message:
-    fields: Mapping[str, Any] = turn if isinstance(turn, dict) else {}
-    names = ("role", "content") if "role" in fields else ("from", "value")
-    if names[0] not in fields:
-        found = reprlib.repr(list(turn) if isinstance(turn, dict) else turn)
-        raise RecordError(f'{which} has no "role" and "content" (found: {found}); give both')
-    given = fields[names[0]]
-    role = _role(given, which)
-    calls = objects(fields.get("tool_calls"), f"{which}'s tool_calls")
-    content = _text(fields.get(names[1]), f"{which}'s content")
-    if given == "function_call":
-        calls, content = objects(content, f"{which}'s content"), ""
-    thinking = thinking_of(fields) if role == "assistant" else None
-    if (calls or role == "system") and content in (None, ""):
-        return Message(role, "", thinking, calls)
-    if content is None and names[1] not in fields:
-        found = reprlib.repr(list(fields))
-        raise RecordError(f'{which} has no "{names[1]}" (found: {found}); give it')
-    text = text_value(content, f"{which}'s content")
-    return Message(role, text, thinking, calls)
-
-
-def _role(given: object, which: str) -> str:
-    role = _ROLE_OF.get(given.strip().lower()) if isinstance(given, str) else None
-    if role is None:
-        hint = did_you_mean(given, _ROLE_OF) if isinstance(given, str) else ""
-        raise RecordError(
-            f"{which} has the role {reprlib.repr(given)}; accepted are {', '.join(_ROLES)}{hint}"
-        )
-    return role
-
-
-def _text(content: object, what: str) -> object:
-    """The text of a content in parts; any other as it is."""
-    if not isinstance(content, list) or not content:
-        return content
-    texts = []
-    for part in content:
-        text = part.get("text") if isinstance(part, dict) else part
-        if not isinstance(text, str):
-            kind = part.get("type") if isinstance(part, dict) else kind_of(part)
-            raise RecordError(f"{what} has a part that is no text ({kind!r}); keep texts only")
-        texts.append(text)
-    return "".join(texts)
+    return messages
 
 
 def thinking_of(fields: Mapping[str, Any], names: Sequence[str] = _THINKING) -> str | None:
@@ -89,3 +49,47 @@ def thinking_of(fields: Mapping[str, Any], names: Sequence[str] = _THINKING) -> 
         if (thought := fields.get(name)) is not None:
             return "" if thought == "" else text_value(thought, f'"{name}"')
     return None
+
+
+def _message(turn: object) -> Message:
+    if not isinstance(turn, dict):
+        raise RecordError(f"is {reprlib.repr(turn)}, not an object; a turn is {EXAMPLE[1:-6]}")
+    said, told = ("role", "content") if "role" in turn else ("from", "value")
+    if said not in turn or (told not in turn and "tool_calls" not in turn):
+        found = reprlib.repr(list(turn))
+        raise RecordError(f'has no "role" and "content" (found: {found}); give both')
+    role = _role(turn[said])
+    calls: tuple[Mapping[str, Any], ...] = ()
+    thinking = None
+    if role == "assistant":
+        calls, thinking = objects(turn.get("tool_calls"), '"tool_calls"'), thinking_of(turn)
+    content = turn.get(told)
+    if isinstance(content, list):
+        content = _joined(content)
+    if turn[said] == _CALL:
+        calls, content = objects(content, f'"{told}"'), ""
+    if content in (None, "") and (calls or role == "system"):
+        return Message(role, "", thinking, calls)
+    return Message(role, text_value(content, f'"{told}"'), thinking, calls)
+
+
+def _role(given: object) -> str:
+    name = given.strip().lower() if isinstance(given, str) else ""
+    if name in _ROLE_OF:
+        return _ROLE_OF[name]
+    raise RecordError(
+        f"has the role {reprlib.repr(given)}; accepted are {', '.join(_ROLES)}"
+        f"{did_you_mean(name, _ROLE_OF)}"
+    )
+
+
+def _joined(parts: list[Any]) -> str:
+    """The text of a content in parts."""
+    texts = []
+    for part in parts:
+        text = part.get("text") if isinstance(part, dict) else part
+        if not isinstance(text, str):
+            kind = repr(part.get("type")) if isinstance(part, dict) else kind_of(part)
+            raise RecordError(f"has a part that is no text ({kind}); keep texts only")
+        texts.append(text)
+    return "".join(texts)

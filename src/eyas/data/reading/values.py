@@ -33,8 +33,7 @@ def list_value(value: object, what: str, example: str) -> list[Any]:
 
 def objects(value: object, what: str) -> tuple[Mapping[str, Any], ...]:
     """A list of objects, or a text that is one in JSON; none where it is null or empty."""
-    value = unpacked(value)
-    if not value:
+    if value is None or not (value := unpacked(value)):
         return ()
     items = value if isinstance(value, list) else [value]
     if not all(isinstance(item, dict) for item in items):

@@ -1,0 +1,95 @@
+"""What a run is about to do and what came of it, told in epochs and files."""
+
+import shlex
+from collections.abc import Iterator
+
+from eyas.adapters import described
+from eyas.data import colored, step_count, summarize
+from eyas.interop.rwkv_peft import START
+from eyas.observe.documents import print_documents
+from eyas.observe.summary import print_summary
+from eyas.run import Prepared
+from eyas.rwkv_peft.files import file_name
+from eyas.rwkv_peft.meaning import Plan
+
+_SHOWN = 4
+
+
+def show(plan: Plan, prepared: Prepared) -> None:
+    """Prints the plan, and the first document with what is trained of it."""
+    sections = {
+        "model": [f"{prepared.run.model.name}: {prepared.model.shape}"],
+        "data": list(_data(prepared)),
+        "trained": [_trained(prepared)],
+        "memory": [_memory(prepared)],
+        "epochs": list(_epochs(plan, prepared)),
+        "files": [f"{prepared.out}: {', '.join(_files(plan, prepared))}"],
+    }
+    if plan.lines:
+        sections["flags"] = list(plan.lines)
+    print_summary(sections)
+    corpus = prepared.corpus
+    print_documents([(corpus.places[0], colored(corpus, 0, prepared.tokenizer))])
+
+
+def next_command(plan: Plan, prepared: Prepared) -> str:
+    """How the last file becomes a model; "" where it is one."""
+    run, out = prepared.run, prepared.out
+    last = out / file_name(plan.epochs.numbers_saved()[-1])
+    name = run.method.name
+    if name == "full":
+        return ""
+    words = ["python", "merge/merge.py", "--type", name, "--base_model", str(run.model)]
+    if name == "pissa":
+        words += ["--lora_init", str(out / START)]
+    words += ["--lora_checkpoint", str(last), "--output", str(out / f"{run.model.stem}-{name}.pth")]
+    return shlex.join(words)
+
+
+def _data(prepared: Prepared) -> Iterator[str]:
+    ctx = prepared.run.batch.ctx
+    found = summarize(prepared.corpus, ctx, prepared.run.batch.long)
+    share = found.trained_tokens / max(found.tokens - found.documents, 1)
+    yield (
+        f"{found.documents:,} documents, {found.tokens:,} tokens ({prepared.tokenizer.name}), "
+        f"{share:.1%} of the targets trained"
+    )
+    if found.too_long:
+        yield f"{found.too_long:,} are longer than {ctx} tokens and are cut into pieces"
+
+
+def _trained(prepared: Prepared) -> str:
+    run, count = prepared.run, prepared.trained_parameters
+    parts = f" + {' '.join(run.train_parts)}" if run.train_parts else ""
+    base = "" if run.frozen.quant == "none" else f", over a base quantized to {run.frozen.quant}"
+    share = count / prepared.base_parameters
+    return f"{described(run.method)}{parts}: {count:,} parameters, {share:.2%} of the model{base}"
+
+
+def _memory(prepared: Prepared) -> str:
+    return f"about {sum(prepared.predicted_bytes().values()) / 2**20:,.0f} MiB at the peak"
+
+
+def _epochs(plan: Plan, prepared: Prepared) -> Iterator[str]:
+    run, epochs, world = prepared.run, plan.epochs, prepared.ranks.world
+    loop = run.loop
+    one_pass = step_count(prepared.corpus, run.batch, loop.accumulate, run.seed, 1.0, world)
+    yield (
+        f"{epochs.count:,} of {epochs.steps:,} steps of {run.batch.micro_batch * world} x "
+        f"{loop.accumulate} rows: {prepared.steps / one_pass:.2f} passes over the data"
+    )
+    if world > 1:
+        yield f"{world} processes; {run.engine.what()}"
+    if prepared.checkpoint:
+        yield f"resuming after step {prepared.checkpoint.progress.step:,}"
+
+
+def _files(plan: Plan, prepared: Prepared) -> Iterator[str]:
+    numbers = plan.epochs.numbers_saved()
+    if prepared.run.method.name == "pissa":
+        yield START
+    if len(numbers) <= _SHOWN:
+        yield from map(file_name, numbers)
+    else:
+        yield f"{file_name(numbers[0])}, {file_name(numbers[1])}, … {file_name(numbers[-1])}"
+    yield "train_log.txt, loss_data.jsonl"
