@@ -3,7 +3,8 @@
 python benchmarks/cost.py [--steps N] [--ctx N] [--out FILE.json] [--threads N]
 
 A random model of RWKV-7's 0.1B shape, batch 1. Each pair runs in a process of its own, whose peak
-memory counts; time is that of the fastest step (others may share the machine), beside LoRA's over the plain base in the same run.
+memory counts; time is that of the fastest step (others may share the machine), beside LoRA's over
+the plain base in the same run.
 """
 
 import argparse

@@ -31,7 +31,10 @@ def of_kind(events: list[Event], kind: type[Event]) -> list[Event]:
 
 
 def test_patience_ends_a_run_whose_held_out_loss_rises(tmp_path: Path) -> None:
-    run = judged(tmp_path, lr=1.0, validate_every=2, patience=2, keep=1)
+    run = judged(tmp_path, lr=1e-2, validate_every=2, patience=2, keep=1)
+    other = tmp_path / "other.jsonl"  # the better a model knows the one, the worse the other
+    other.write_text('{"text": "QRSTUVWXYZ QRSTUVWXYZ"}\n')
+    run = dataclasses.replace(run, validation=other, validation_share=0.0)
     events = list(train(run))
     losses = {event.step: event.loss for event in of_kind(events, Validated)}
     best = min(losses, key=losses.__getitem__)

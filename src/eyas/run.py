@@ -273,7 +273,7 @@ def _samples(prepared: Prepared) -> Callable[[int], Iterator[Sampled]] | None:
     The first rank alone can do it where it holds the whole model.
     """
     run, model, tokenizer = prepared.run, prepared.model, prepared.tokenizer
-    if run.engine.sharded and prepared.ranks.world > 1:
+    if run.engine.sharded and (prepared.ranks.world > 1 or run.engine.engine == "deepspeed"):
         return None
 
     def samples(step: int) -> Iterator[Sampled]:

@@ -4,7 +4,17 @@ import os
 import subprocess
 from pathlib import Path
 
+from eyas.rwkv_peft.meaning import Plan, plan_of
+from eyas.rwkv_peft.parsing import parse
+from eyas.rwkv_peft.table import TRAIN
+
 SCRIPTS = Path(__file__).parents[2] / "scripts"
+
+
+def planned(*words: str, gpu: bool = True, **environment: str) -> Plan:
+    """What these flags mean, beside a model and data."""
+    given = parse(TRAIN, ["--load_model", "m.pth", "--data_file", "d", *words], "train.py")
+    return plan_of(given, gpu, {"MASTER_ADDR": "first", **environment})
 
 
 def quick(version: str = "x060", **flags: object) -> list[str]:
@@ -17,20 +27,24 @@ def quick(version: str = "x060", **flags: object) -> list[str]:
     return ["train", *(word for name, value in typed.items() for word in (f"--{name}", str(value)))]
 
 
-def words_of_script(name: str, shell: str = "sh", **filled_in: object) -> list[str]:
-    """What a script hands to `python`, with variables and flags filled in as with an editor.
+def words_of_script(name: str, shell: str = "sh", more: str = "", **filled_in: object) -> list[str]:
+    """What a script hands to `python`, with its variables and flags filled in as in an editor.
 
-    A flag is named with its dashes: `**{"--devices": 2}`.
+    A flag is named with its dashes. more: flags that are put in.
     """
     lines = (SCRIPTS / name).read_text().splitlines()
-    text = "\n".join(filled(line, filled_in) for line in lines)
-    Path(name).write_text(text)
-    return words_of(f"{shell} {name}")
+    text = "\n".join(_filled(line, filled_in) for line in lines)
+    return words_of(with_more(text, more), shell)
 
 
-def filled(line: str, values: dict[str, object]) -> str:
-    name, _, rest = line.partition("=")
-    if rest and name in values:
+def with_more(script: str, more: str) -> str:
+    """The script with more flags behind its first line of them."""
+    return script.replace(" \\\n", f" {more} \\\n", 1)
+
+
+def _filled(line: str, values: dict[str, object]) -> str:
+    name, equals, _ = line.partition("=")
+    if equals and name in values:
         return f"{name}='{values[name]}'"
     words = line.split(" ")
     for at, word in enumerate(words[:-1]):
@@ -39,14 +53,16 @@ def filled(line: str, values: dict[str, object]) -> str:
     return " ".join(words)
 
 
-def words_of(command: str) -> list[str]:
-    """What a command of the shell hands to `python`."""
-    place = Path("stub")
-    place.mkdir(exist_ok=True)
-    stub = place / "python"
-    stub.write_text('#!/bin/sh\nfor word in "$@"; do printf "%s\\0" "$word"; done > words\n')
-    stub.chmod(0o755)
-    path = f"{place.resolve()}:{os.environ['PATH']}"
-    subprocess.run(command, shell=True, check=True, env={**os.environ, "PATH": path})
+def words_of(script: str, shell: str = "sh") -> list[str]:
+    """What a script hands to `python`, and for which program."""
+    stub = Path("stub")
+    stub.mkdir(exist_ok=True)
+    (stub / "python").write_text(
+        '#!/bin/sh\nfor word in "$@"; do printf "%s\\0" "$word"; done > words\n'
+    )
+    (stub / "python").chmod(0o755)
+    Path("script.sh").write_text(script)
+    path = f"{stub.resolve()}:{os.environ['PATH']}"
+    subprocess.run([shell, "script.sh"], check=True, env={**os.environ, "PATH": path})
     program, *words = Path("words").read_text().split("\0")[:-1]
     return [{"train.py": "train", "merge/merge.py": "merge"}[program], *words]

@@ -9,8 +9,8 @@ PISSA = {"pissa_load": "", "pissa_init": "", "pissa_r": 32, "svd_niter": 4}
 LORA = {"lora_load": "/my models/a, b.pth", "lora_r": 8, "lora_dropout": 0.01}
 
 
-def arrived(command: str, flag: str) -> list[str]:
-    words = words_of(command)
+def arrived(script: str, shell: str, flag: str) -> list[str]:
+    words = words_of(script, shell)
     begin = words.index(flag) + 1
     rest = [at for at, word in enumerate(words[begin:], begin) if word.startswith("--")]
     return words[begin : rest[0] if rest else None]
@@ -29,13 +29,12 @@ def arrived(command: str, flag: str) -> list[str]:
         """@ {"pissa_load":"", "pissa_init":"", "pissa_r":32, "svd_niter":4}""",
         """@ {"pissa_load": "", "pissa_init": "", "pissa_r": 32, "svd_niter": 4}""",
         """@ "{'pissa_load':'','pissa_init':'','pissa_r':32,'svd_niter':4}" """,
-        """@ \\{\\"pissa_load\\":\\"\\",\\"pissa_init\\":\\"\\",\\"pissa_r\\":32,\\"svd_niter\\":4\\}""",
+        """@ \\{\\"pissa_load\\":,\\"pissa_init\\":,\\"pissa_r\\":32,\\"svd_niter\\":4\\}""",
     ],
 )
-def test_settings_through_a_shell(folder, shell: str, line: str) -> None:
+def test_settings_through_a_shell(folder, shell: str, line: str) -> None:  # noqa: ARG001
     script = line.replace("@", "python train.py --peft pissa --pissa_config") + " --fla"
-    (folder / "s.sh").write_text(script)
-    assert settings_of(arrived(f"{shell} s.sh", "--pissa_config")) == PISSA
+    assert settings_of(arrived(script, shell, "--pissa_config")) == PISSA
 
 
 @pytest.mark.parametrize("words", [["{pissa_r:4}"], ["pissa_r:4"], ["'{\"pissa_r\":4}'"]])
@@ -74,9 +73,7 @@ def test_what_is_no_object(words: list[str]) -> None:
     "written", ["time ln", '["time","ln"]', '["time", "ln"]', """'["time","ln"]'""", "time,ln"]
 )
 def test_lists_through_a_shell(folder, shell: str, written: str) -> None:  # noqa: ARG001
-    words = arrived(
-        f"{shell} -c 'exec python train.py --train_parts {written} --fla'", "--train_parts"
-    )
+    words = arrived(f"python train.py --train_parts {written} --fla", shell, "--train_parts")
     assert list_of(words) == ("time", "ln")
 
 

@@ -32,7 +32,7 @@ def spans_of(text: str, mask: Mask, mask_id: Sequence[str] = ()) -> tuple[Span, 
         return line_answer_spans(text)
     if mask == "se":
         return marker_spans(text, *marker_pair(mask_id))
-    return joined([Span(text, True)])
+    return (Span(text, True),) if text else ()
 
 
 def masked(spans: Iterable[Span], mask: Mask, mask_id: Sequence[str] = ()) -> tuple[Span, ...]:

@@ -79,6 +79,8 @@ def open_template(path: Path | None) -> Template:
 
 def clean(content: str) -> str:
     """A turn's content without blank lines, which would end the turn."""
+    if "\n\n" not in content and "\r" not in content:
+        return content.strip()  # most turns, in a tenth of the time
     return _LINE_ENDS.sub("\n", content).strip()
 
 

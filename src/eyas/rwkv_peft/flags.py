@@ -81,3 +81,13 @@ class Given:
 def given_by(flags: Sequence[Flag], typed: Mapping[str, Any]) -> Given:
     """The values of all flags."""
     return Given({**{flag.name: flag.left_out for flag in flags}, **typed}, frozenset(typed))
+
+
+def idle_lines(flags: Sequence[Flag], given: Given) -> list[str]:
+    """A line on each flag that was typed and does nothing."""
+    return [
+        f"--{flag.name}{'' if flag.kind == 'switch' else f' {given[flag.name]}'}: "
+        f"nothing to do ({flag.here})"
+        for flag in flags
+        if isinstance(flag.does, (Only, Idle)) and flag.name in given
+    ]

@@ -9,7 +9,7 @@ from eyas.errors import UserError
 from eyas.models import Shape
 from eyas.rwkv_peft.choice import Choice, choice_of
 from eyas.rwkv_peft.epochs import Epochs, epochs_of, lines_on_epochs
-from eyas.rwkv_peft.flags import Flag, Given, Idle, OfFile, Only, Sets
+from eyas.rwkv_peft.flags import Flag, Given, OfFile, Only, Sets, idle_lines
 from eyas.rwkv_peft.rates import course
 from eyas.rwkv_peft.sources import sources
 from eyas.rwkv_peft.table import TRAIN
@@ -44,6 +44,7 @@ def plan_of(given: Given, gpu: bool, environment: Mapping[str, str]) -> Plan:
     choice, epochs = choice_of(given), epochs_of(given)
     optim, optim_lines = course(given, str(choice.method["name"]))
     machine, machine_lines = _machine(given, gpu, environment)
+    chunk, chunk_lines = _chunk(given)
     trained: dict[str, object] = {"method": choice.method, "targets": choice.targets}
     if choice.load:
         trained["adapter"] = str(Path(given["proj_dir"]) / STARTED_FROM)
@@ -52,12 +53,12 @@ def plan_of(given: Given, gpu: bool, environment: Mapping[str, str]) -> Plan:
         machine,
         {"optim": optim, "frozen": {"quant": quant_of(given["quant"])}},
         {**trained, "train_parts": choice.train_parts},
-        {"loop": {"steps": epochs.total, "save_every": epochs.steps, **_chunk(given)}},
+        {"loop": {"steps": epochs.total, "save_every": epochs.steps, **chunk}},
         {"watch": {"epoch_steps": epochs.steps, "epoch_begin": epochs.begin}},
         _where_given(given),
     )
     values = reduce(merged, layers, _settings(given))
-    lines = (*_idle_lines(given), *machine_lines, *optim_lines, *choice.lines)
+    lines = (*idle_lines(TRAIN, given), *machine_lines, *optim_lines, *chunk_lines, *choice.lines)
     run = run_from_mapping(values, "flags")
     return Plan(given, run, epochs, choice, (*lines, *lines_on_epochs(given)))
 
@@ -107,15 +108,6 @@ def _least(flag: Flag) -> object:
     return int(value) if isinstance(value, float) else value
 
 
-def _idle_lines(given: Given) -> list[str]:
-    return [
-        f"--{flag.name}{'' if flag.kind == 'switch' else f' {given[flag.name]}'}: "
-        f"nothing to do ({flag.here})"
-        for flag in TRAIN
-        if isinstance(flag.does, (Only, Idle)) and flag.name in given
-    ]
-
-
 def _settings(given: Given) -> dict[str, object]:
     """What flags set as they are."""
     values: dict[str, object] = {}
@@ -162,11 +154,11 @@ def _machine(
     return {**values, "engine": engine}, lines
 
 
-def _chunk(given: Given) -> dict[str, object]:
+def _chunk(given: Given) -> tuple[dict[str, object], list[str]]:
+    chunk, row = given["chunk_ctx"], given["ctx_len"]
     if given["train_type"] != "infctx":
-        return {}
-    if given["chunk_ctx"] >= given["ctx_len"]:
-        raise UserError(
-            f"--chunk_ctx {given['chunk_ctx']} must be smaller than --ctx_len {given['ctx_len']}"
-        )
-    return {"chunk": given["chunk_ctx"]}
+        idle = ["--chunk_ctx: nothing to do (it goes with --train_type infctx)"]
+        return {}, idle if "chunk_ctx" in given else []
+    if chunk >= row:
+        raise UserError(f"--chunk_ctx {chunk} must be smaller than --ctx_len {row}")
+    return {"chunk": chunk}, []

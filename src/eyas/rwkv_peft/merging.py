@@ -15,8 +15,9 @@ from eyas.models import read_tensors
 from eyas.quant import FrozenConfig
 from eyas.run import adapter_at, read_run
 from eyas.rwkv_peft.files import number_of, over_quantized
-from eyas.rwkv_peft.flags import Given
+from eyas.rwkv_peft.flags import Given, idle_lines
 from eyas.rwkv_peft.meaning import quant_of
+from eyas.rwkv_peft.table import MERGE
 from eyas.settings import SETTINGS, Run
 
 _SHARDED: tuple[Kind, ...] = ("bone", "bat")
@@ -36,6 +37,8 @@ def merge(given: Given) -> int:
     base, source, output = (Path(given[name]).expanduser() for name in needed)
     if output.resolve() in (base.resolve(), source.resolve()):
         raise UserError(f"--output {output}: is what is to be merged; name another file")
+    for line in idle_lines(MERGE, given):
+        print(line)
     adapter = _adapter(given, base, source)
     try:
         merged = merge_files(base, adapter, output)

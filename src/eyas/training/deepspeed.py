@@ -12,6 +12,7 @@ made here; it reads no file of the user's.
 """
 
 import os
+import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -64,8 +65,15 @@ def spread_by_deepspeed(
 ) -> tuple[Engine, Optimizer]:
     """Puts a model, whose adapter is attached and which is on its device, into DeepSpeed's hands.
 
-    The process group is there already. The model's own parameters are changed.
+    The process group is there already. The model's own parameters are changed. Raises UserError
+    where stage 3 cannot train it.
     """
+    trained = {name for name, p in model.named_parameters() if p.requires_grad}
+    if config.sharded and chunked and any(name.endswith(".time_state") for name in trained):
+        raise UserError(
+            "--chunk: only a row's first chunk has a gradient for the initial state, and DeepSpeed's "
+            "stage 3 wants one in every backward; take deepspeed_stage_2, or leave --engine out"
+        )
     if not dist.is_initialized():
         meet_alone()
     module = BatchLoss(model, logit_l2, recompute)
@@ -130,6 +138,8 @@ def _imported(device: str) -> Any:
             os.environ["DS_ACCELERATOR"] = before
     # Its collective for inference, which would be compiled for minutes at the first start.
     deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
+    # It calls PyTorch by names that are going to change, at every step; nobody here can mend that.
+    warnings.filterwarnings("ignore", "`torch.distributed", FutureWarning)
     return deepspeed
 
 
@@ -206,7 +216,7 @@ class ZeroOptimizer(Optimizer):
         for name, parameter in self.named.items():
             values = {key: safe_get_full_optimizer_state(parameter, key).cpu() for key in _MOMENTS}
             if steps and dist.get_rank() == 0:
-                found[name] = {"step": steps, **values}
+                found[name] = {"step": steps.clone(), **values}  # shared, it would count twice
         return found
 
     def load(self, state: State) -> None:

@@ -188,13 +188,12 @@ class Engine:
         The ranks' gradients meet in the last batch of a step.
         """
         if self.chunked:
-            whole = sum(t.nbytes for layer in self.model.initial_state(1) for t in layer)
             return self.chunked.backward(
                 self._loss,
                 batch,
                 factor,
                 lambda nearest: self._meeting(last and nearest),
-                whole * len(batch.tokens),
+                _state_bytes(self.model) * len(batch.tokens),
             )
         with self._meeting(last):
             loss, _ = self._loss(batch)
@@ -220,6 +219,13 @@ class Engine:
     def whole(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """The full tensors, on all ranks, of what may be sharded. All ranks have to call it."""
         return {name: full(tensor) for name, tensor in tensors.items()}
+
+
+def _state_bytes(model: Model) -> int:
+    """Of a row's state, told by the shape: the weights may be sharded."""
+    s, item = model.shape, model.dtype.itemsize
+    wkv = s.num_heads * s.head_size**2 * torch.promote_types(model.dtype, torch.float32).itemsize
+    return s.num_layers * (wkv + 2 * s.width * item)
 
 
 class BatchLoss(nn.Module):
