@@ -6,7 +6,7 @@ BIN := .venv/bin
 
 setup: .venv/.done
 
-.venv/.done: pyproject.toml constraints.txt
+.venv/.done: pyproject.toml constraints.txt setup.py $(wildcard src/eyas/native/*.cpp src/eyas/native/*.h)
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt torch
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'

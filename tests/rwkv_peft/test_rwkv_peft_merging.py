@@ -66,11 +66,6 @@ def assert_merged(expected: dict[str, torch.Tensor]) -> None:
         assert_close(merged.float(), weight.to(merged.dtype).float())  # rounded once
 
 
-@pytest.fixture(scope="module")
-def trained(tmp_path_factory) -> Path:
-    return tmp_path_factory.mktemp("trained")
-
-
 @pytest.fixture
 def run_of(done):
     """Trains with these flags; the folder."""
@@ -94,7 +89,9 @@ def test_merge_lora_alpha(done, refused) -> None:
 @pytest.mark.parametrize("prefix", ["", "model."])
 def test_merge_lora_init(prefix: str, done, refused) -> None:
     pairs, weights = pissa_files(prefix), linears("x060.pth")
-    expected = {n: w + pairs[n][3] @ pairs[n][2] - pairs[n][1] @ pairs[n][0] for n, w in weights.items()}
+    expected = {
+        n: w + pairs[n][3] @ pairs[n][2] - pairs[n][1] @ pairs[n][0] for n, w in weights.items()
+    }
     done(*merge_words(type="pissa", lora_init="init_pissa.pth"))
     assert_merged(expected)
     done(*merge_words(type="pissa", pissa_init="init_pissa.pth"))
@@ -133,9 +130,7 @@ def test_merge_type(done, refused) -> None:
     )
 
 
-@pytest.mark.parametrize(
-    "name", ["lora", "pissa", "bone", "disha", "miss", "state", "peft"]
-)
+@pytest.mark.parametrize("name", ["lora", "pissa", "bone", "disha", "miss", "state", "peft"])
 def test_merge_lora_checkpoint(name: str, done, refused) -> None:
     torch.save({f"blocks.{i}.att.time_state": draw(4, 16, 16) for i in range(2)}, "s.pth")
     words = ["merge", "--base_model", "x060.pth", "--output", "m.pth"]
@@ -165,7 +160,9 @@ def test_merge_output(done, refused) -> None:
     assert Path("m.pth").read_bytes() == first
     for name in ("x060.pth", "rwkv-3.pth"):
         assert "is what is to be merged" in refused(*merge_words(**lora, output=name))
-    assert "the folder nowhere does not exist" in refused(*merge_words(**lora, output="nowhere/m.pth"))
+    assert "the folder nowhere does not exist" in refused(
+        *merge_words(**lora, output="nowhere/m.pth")
+    )
 
 
 def test_nothing_to_do_for_a_merge(done) -> None:

@@ -43,7 +43,7 @@ def mark(
     a document.
     """
     ids, flags = _marked(spans, tokenizer, widths)
-    if not ids[:-1].all():
+    if not ids[:-1].all() and not tokenizer.token_bytes(0):
         raise UserError(
             f"the text holds what the tokenizer {tokenizer.name!r} reads as token 0, which ends "
             "a document (NUL or <|endoftext|>); remove it"

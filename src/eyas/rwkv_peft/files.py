@@ -77,7 +77,7 @@ def over_quantized(adapter: Adapter, frozen: FrozenConfig, base: Path, codes: st
         return adapter
 
     def taken(_: str, layer: Layer) -> Layer:
-        return layer | {name: layer[own] for name, own in _TAKEN.items() if own in layer}
+        return layer | {name: layer[own].clone() for name, own in _TAKEN.items() if own in layer}
 
     tensors = parts_of(adapter.tensors, OWN).each(taken).tensors()
     if not codes:

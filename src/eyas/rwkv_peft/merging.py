@@ -6,7 +6,7 @@ from eyas.adapters import Adapter, LoRA
 from eyas.config import did_you_mean, from_mapping
 from eyas.errors import UserError
 from eyas.interop import rwkv_peft
-from eyas.interop.base import read_base
+from eyas.interop.base import Base, read_base
 from eyas.interop.kinds import Kind, kind_of
 from eyas.interop.rwkv_peft import START
 from eyas.merging import Merged
@@ -39,7 +39,7 @@ def merge(given: Given) -> int:
         raise UserError(f"--output {output}: is what is to be merged; name another file")
     for line in idle_lines(MERGE, given):
         print(line)
-    adapter = _adapter(given, base, source)
+    adapter = _adapter(given, read_base(base), source)
     try:
         merged = merge_files(base, adapter, output)
     except ArithmeticError as error:
@@ -48,7 +48,7 @@ def merge(given: Given) -> int:
     return 0
 
 
-def _adapter(given: Given, base: Path, source: Path) -> Adapter:
+def _adapter(given: Given, base: Base, source: Path) -> Adapter:
     """The adapter in the files, over the base as it was in training."""
     kind = kind_of(read_tensors(source))
     if kind == "model":
@@ -60,10 +60,10 @@ def _adapter(given: Given, base: Path, source: Path) -> Adapter:
     name = _type(given, kind, source, run)
     start = _start(given, source) if name == "pissa" else None
     alpha = _alpha(given, run) if name == "lora" else None
-    adapter = rwkv_peft.read(source, read_base(base), start, alpha)
+    adapter = rwkv_peft.read(source, base, start, alpha)
     frozen = from_mapping(FrozenConfig, {"quant": _quant(given, run)}, "flags")
     codes = adapter_at(source.parent).codes if run else ""
-    return over_quantized(adapter, frozen, base, codes)
+    return over_quantized(adapter, frozen, base.path, codes)
 
 
 def _run_of(source: Path) -> Run | None:

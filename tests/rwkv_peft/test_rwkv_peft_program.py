@@ -1,0 +1,68 @@
+"""The programs as they are started: in a clone, by a script, as a module, without eyas."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from shell_words import SCRIPTS
+from weights import write_model
+
+from eyas.rwkv_peft.program import main
+
+ROOT = SCRIPTS.parent
+
+
+def started(command: list[str], folder: Path, path: str = "") -> subprocess.CompletedProcess[str]:
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    environment["PATH"] = f"{path}{os.environ['PATH']}"
+    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True)
+
+
+def test_the_scripts_of_a_clone(folder: Path) -> None:
+    """As the tutorial has it, from the folder that has train.py in it."""
+    write_model(folder / "base.pth", "x060")
+    for name in ("train.py", "merge", "scripts"):
+        (folder / name).symlink_to(ROOT / name)
+    (folder / "bin").mkdir()
+    (folder / "bin" / "python").symlink_to(sys.executable)
+    run = (SCRIPTS / "run_pissa.sh").read_text()
+    merge = (SCRIPTS / "merge_pissa.sh").read_text()
+    for old, new in (
+        ("/home/rwkv/models/basemodel/3b.pth", "base.pth"), ("/home/rwkv/output_pissa", "my run"),
+        ("/home/rwkv/data/lora-test", "d"), ("n_layer=32", "n_layer=2"), ("2560", "64"),
+        ("=1000", "=2"), ("=512", "=32"), ("pissa_r\":32", "pissa_r\":2"), ("65536", "256"),
+    ):  # fmt: skip
+        run, merge = run.replace(old, new), merge.replace(old, new)
+    (folder / "run.sh").write_text(run)
+    (folder / "merge.sh").write_text(merge)
+    # A link to the interpreter of a virtual environment is outside of it: run that one itself.
+    path = f"{Path(sys.executable).parent}:"
+    done = started(["sh", "run.sh"], folder, path)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert (folder / "my run" / "report.html").exists()
+    done = started(["sh", "merge.sh"], folder, path)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert (folder / "my run" / "pissa-test-3b.pth").exists()
+
+
+@pytest.mark.parametrize("name", ["train.py", "merge/merge.py"])
+def test_without_eyas_they_say_what_to_do(name: str, tmp_path: Path) -> None:
+    # -S leaves out what is installed.
+    done = started([sys.executable, "-S", str(ROOT / name)], tmp_path)
+    assert done.returncode == 1
+    assert done.stderr.count("\n") == 1
+    assert "eyas is not installed" in done.stderr
+    assert "-m pip install -e ." in done.stderr
+
+
+def test_as_a_module(tmp_path: Path) -> None:
+    done = started([sys.executable, "-m", "eyas.rwkv_peft", "train", "--ctx_lem", "5"], tmp_path)
+    assert done.returncode == 2
+    assert done.stderr == "train.py: no flag --ctx_lem; did you mean '--ctx_len'?\n"
+
+
+def test_neither_train_nor_merge(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["trian"]) == main([]) == 2
+    assert "say train or merge, and their flags; did you mean 'train'?" in capsys.readouterr().err
