@@ -10,6 +10,7 @@ from typing import Any
 
 import click
 
+from eyas import native
 from eyas.adapters import METHODS, described
 from eyas.cli.options import add_options
 from eyas.config import read_toml, to_mapping
@@ -230,6 +231,8 @@ def _run_lines(prepared: Prepared) -> list[str]:
         f"ctx {run.batch.ctx}, lr {run.optim.lr:g} ({run.optim.schedule})",
         str(prepared.out),
     ]
+    if missing := native.missing():
+        lines.append(missing)
     if prepared.ranks.world > 1:
         lines.append(f"{prepared.ranks.world} processes; {run.engine.what()}")
     if checkpoint:
