@@ -73,9 +73,9 @@ def train(what: tuple[str, ...], method: str | None, dry_run: bool, typed: dict[
     run = _run(what, method, typed)
     ranks = found_ranks(os.environ)
     if ranks is None and run.engine.world > 1:
-        from eyas.cli.launch import launch
+        from eyas.training.launch import launch
 
-        return launch(run.engine, sys.argv[1:])
+        return launch(run.engine, ("-m", "eyas", *sys.argv[1:]))
     ranks = ranks or Ranks()
     share_threads(run.engine, ranks)
     with joined(ranks, os.environ, backend_for(run.engine)):

@@ -3,8 +3,8 @@
 import logging
 import signal
 import sys
+from collections.abc import Sequence
 
-import click
 from torch.distributed.elastic.multiprocessing.api import SignalException
 from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 from torch.distributed.launcher.api import LaunchConfig, elastic_launch
@@ -15,10 +15,11 @@ _SAVING_SECONDS = 600  # that a process may take for its last checkpoint
 _WATCH_SECONDS = 0.5
 
 
-def launch(config: EngineConfig, arguments: list[str]) -> int:
-    """Runs `eyas ARGUMENTS` in a process for each device of this machine; the exit code.
+def launch(config: EngineConfig, command: Sequence[str]) -> int:
+    """Runs `python COMMAND` in a process for each device of this machine; the exit code.
 
-    One that fails ends the others. A signal is handed on to all, which save and end.
+    One that fails ends the others; where it ended by a signal, that is said on standard error.
+    A signal is handed on to all, which save and end.
     """
     logging.getLogger("torch.distributed.elastic").setLevel(logging.CRITICAL)
     alone = config.num_nodes == 1
@@ -35,7 +36,7 @@ def launch(config: EngineConfig, arguments: list[str]) -> int:
         shutdown_timeout=_SAVING_SECONDS,
     )
     try:
-        elastic_launch(settings, sys.executable)("-u", "-m", "eyas", *arguments)
+        elastic_launch(settings, sys.executable)("-u", *command)
     except ChildFailedError as failed:
         return _told(failed)
     except SignalException as ended:
@@ -49,9 +50,9 @@ def _told(failed: ChildFailedError) -> int:
     if failure.exitcode >= 0:
         return failure.exitcode
     name = signal.Signals(-failure.exitcode).name
-    click.echo(
+    print(
         f"eyas: process {rank} was ended by {name} (no memory left, perhaps), and so the others "
         "were stopped; the newest checkpoint is whole, and the same command goes on from there",
-        err=True,
+        file=sys.stderr,
     )
     return 128 - failure.exitcode
