@@ -150,7 +150,8 @@ def prepare(run: Run, ranks: Ranks = _ALONE) -> Prepared:
     torch.manual_seed(run.seed + ranks.rank)  # of dropout; the adapter has a generator of its own
     precision = _precision(run, device)
     if run.engine.engine == "deepspeed":
-        check_deepspeed(run.engine, run.optim, precision)
+        chunked_state = run.method.name == "state" and run.loop.chunk is not None
+        check_deepspeed(run.engine, run.optim, run.frozen, precision, chunked_state)
     model = load(run.model, dtype=_TYPES[precision])
     base = fingerprint(model.state_dict())
     base_parameters = sum(p.numel() for p in model.parameters())

@@ -20,31 +20,32 @@ def started(command: list[str], folder: Path, path: str = "") -> subprocess.Comp
     return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True)
 
 
-def test_the_scripts_of_a_clone(folder: Path) -> None:
-    """As the tutorial has it, from the folder that has train.py in it."""
-    write_model(folder / "base.pth", "x060")
-    for name in ("train.py", "merge", "scripts"):
-        (folder / name).symlink_to(ROOT / name)
-    (folder / "bin").mkdir()
-    (folder / "bin" / "python").symlink_to(sys.executable)
-    run = (SCRIPTS / "run_pissa.sh").read_text()
-    merge = (SCRIPTS / "merge_pissa.sh").read_text()
+def in_the_clone(folder: Path, name: str) -> subprocess.CompletedProcess[str]:
+    """A script of a clone, its paths and sizes filled in, from the folder that has train.py."""
+    for part in ("train.py", "merge"):
+        (folder / part).unlink(missing_ok=True)
+        (folder / part).symlink_to(ROOT / part)
+    script = (SCRIPTS / name).read_text()
     for old, new in (
         ("/home/rwkv/models/basemodel/3b.pth", "base.pth"), ("/home/rwkv/output_pissa", "my run"),
         ("/home/rwkv/data/lora-test", "d"), ("n_layer=32", "n_layer=2"), ("2560", "64"),
-        ("=1000", "=2"), ("=512", "=32"), ("pissa_r\":32", "pissa_r\":2"), ("65536", "256"),
+        ("=1000", "=2"), ("=512", "=32"), ('pissa_r":32', 'pissa_r":2'), ("65536", "256"),
     ):  # fmt: skip
-        run, merge = run.replace(old, new), merge.replace(old, new)
-    (folder / "run.sh").write_text(run)
-    (folder / "merge.sh").write_text(merge)
-    # A link to the interpreter of a virtual environment is outside of it: run that one itself.
-    path = f"{Path(sys.executable).parent}:"
-    done = started(["sh", "run.sh"], folder, path)
+        script = script.replace(old, new)
+    (folder / "script.sh").write_text(script)
+    return started(["sh", "script.sh"], folder, f"{Path(sys.executable).parent}:")
+
+
+def test_the_scripts_of_a_clone(folder: Path) -> None:
+    write_model(folder / "base.pth", "x060")
+    done = in_the_clone(folder, "run_pissa.sh")
     assert (done.returncode, done.stderr) == (0, "")
     assert (folder / "my run" / "report.html").exists()
-    done = started(["sh", "merge.sh"], folder, path)
-    assert (done.returncode, done.stderr) == (0, "")
-    assert (folder / "my run" / "pissa-test-3b.pth").exists()
+    assert (folder / "my run" / "rwkv-0.pth").exists()
+    (folder / "my run" / "pissa-test-3b.pth").mkdir()
+    done = in_the_clone(folder, "merge_pissa.sh")  # as far as the file that is in the way
+    assert done.returncode == 2
+    assert "pissa-test-3b.pth: exists and is not a file" in done.stderr
 
 
 @pytest.mark.parametrize("name", ["train.py", "merge/merge.py"])

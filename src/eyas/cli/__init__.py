@@ -12,6 +12,7 @@ _VERBS = {
     "convert": Verb("eyas.cli.convert:command", "Write an adapter in another program's form."),
     "inspect": Verb("eyas.cli.inspect:command", "Say what a file is and what it is good for."),
     "generate": Verb("eyas.cli.generate:generate", "Continue a prompt with a model or a run."),
+    "doctor": Verb("eyas.cli.doctor:doctor", "Say what this machine can do, and what is in use."),
     "demo": Verb("eyas.cli.demo:demo", "Fine-tune the embedded model and see the difference."),
 }
 

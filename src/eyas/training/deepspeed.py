@@ -26,32 +26,43 @@ from torch.nn import functional as F
 
 from eyas.errors import UserError
 from eyas.models import Model
+from eyas.quant import FrozenConfig
 from eyas.training.engine import BatchLoss, Engine, EngineConfig, meet_alone, norm_of
 from eyas.training.long import ChunkedRows
 from eyas.training.optim import OptimConfig, Optimizer, State
 from eyas.training.ranks import Ranks
 
 _MOMENTS = ("exp_avg", "exp_avg_sq")
-_LARGEST_BUCKET = 50_000_000  # elements; DeepSpeed's own default takes 2 GB of the device
+_LARGEST_BUCKET = 50_000_000  # elements that are sent at once; by default 2 GB of the device
 
 
-def check_deepspeed(config: EngineConfig, optim: OptimConfig, precision: str) -> None:
-    """Raises UserError where DeepSpeed is not here, or cannot do what is asked for."""
-    if find_spec("deepspeed") is None:
-        raise UserError(
-            "--engine deepspeed: DeepSpeed is not installed here; pip install 'eyas[deepspeed]', "
-            f"or leave --engine out (--strategy {config.strategy} runs on PyTorch too)"
-        )
-    if optim.optimizer == "muon":
-        raise UserError(
-            "--optimizer muon: needs whole matrices, and DeepSpeed's are flat and cut in parts; "
-            "leave --engine out, or take adamw"
-        )
-    if precision == "fp16":
-        raise UserError(
-            "--precision fp16: its loss is scaled here and not by DeepSpeed; take bf16, or leave "
-            "--engine out"
-        )
+def check_deepspeed(
+    config: EngineConfig,
+    optim: OptimConfig,
+    frozen: FrozenConfig,
+    precision: str,
+    chunked_state: bool,
+) -> None:
+    """Raises UserError where DeepSpeed is not here, or cannot do what is asked for.
+
+    chunked_state: an initial state is trained, on rows that are cut into chunks.
+    """
+    absent, ungraded = find_spec("deepspeed") is None, config.sharded and chunked_state
+    problems = {
+        "--engine deepspeed: DeepSpeed is not installed here; pip install 'eyas[deepspeed]', or "
+        f"leave --engine out (--strategy {config.strategy} runs on PyTorch too)": absent,
+        "--optimizer muon: needs whole matrices, and DeepSpeed's are flat and cut in parts; take "
+        "adamw, or leave --engine out": optim.optimizer == "muon",
+        "--precision fp16: its loss is scaled here and not by DeepSpeed; take bf16, or leave "
+        "--engine out": precision == "fp16",
+        "--embedding-on-cpu: DeepSpeed moves all of a model to the device; leave one of the two "
+        "out": frozen.embedding_on_cpu,
+        "--chunk: the initial state has a gradient in a row's first chunk only, and stage 3 wants "
+        "one in each; take deepspeed_stage_2, or leave --engine out": ungraded,
+    }
+    for problem, is_there in problems.items():
+        if is_there:
+            raise UserError(problem)
 
 
 def spread_by_deepspeed(
@@ -65,48 +76,43 @@ def spread_by_deepspeed(
 ) -> tuple[Engine, Optimizer]:
     """Puts a model, whose adapter is attached and which is on its device, into DeepSpeed's hands.
 
-    The process group is there already. The model's own parameters are changed. Raises UserError
-    where stage 3 cannot train it.
+    The other processes are met already. The model's own parameters are changed.
     """
-    trained = {name for name, p in model.named_parameters() if p.requires_grad}
-    if config.sharded and chunked and any(name.endswith(".time_state") for name in trained):
-        raise UserError(
-            "--chunk: only a row's first chunk has a gradient for the initial state, and DeepSpeed's "
-            "stage 3 wants one in every backward; take deepspeed_stage_2, or leave --engine out"
-        )
     if not dist.is_initialized():
         meet_alone()
-    module = BatchLoss(model, logit_l2, recompute)
-    optimizer = ZeroOptimizer(model, optim)
     device = model.ln_out.weight.device.type
-    settings = _settings(config, optim, model, device)
-    os.environ["LOCAL_RANK"] = str(ranks.local)  # it asks nowhere else, and again at every step
+    module, optimizer = BatchLoss(model, logit_l2, recompute), ZeroOptimizer(model, optim)
+    os.environ["LOCAL_RANK"] = str(ranks.local)  # it asks nowhere else, and at every step again
     deepspeed = _imported(device)
-    started, *_ = deepspeed.initialize(
-        model=module, optimizer=optimizer.adamw, config=settings, dist_init_required=False
+    engine, *_ = deepspeed.initialize(
+        model=module,
+        optimizer=optimizer.adamw,
+        config=_settings(config, optim, model, device),
+        dist_init_required=False,
     )
     if config.sharded:
-        for part in (model.emb, model.head):  # are used without being called
+        for part in (model.emb, model.head):  # are read without being called
             for parameter in part.parameters():
                 deepspeed.zero.register_external_parameter(module, parameter)
-    optimizer.take(started)
-    return ZeroEngine(model, started, ranks, chunked=chunked), optimizer
+    optimizer.take(engine)
+    return ZeroEngine(model, engine, ranks, chunked=chunked), optimizer
 
 
 def _settings(
     config: EngineConfig, optim: OptimConfig, model: Model, device: str
 ) -> dict[str, object]:
-    """What DeepSpeed is told; everything that would change a result is named."""
+    """What DeepSpeed is told."""
     trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
-    width = model.shape.width
+    bucket, matrix = min(trained, _LARGEST_BUCKET), model.shape.width**2
     main_memory = {"device": "cpu", "pin_memory": device == "cuda"}
     zero: dict[str, object] = {
         "stage": config.zero_stage,
-        "reduce_bucket_size": min(trained, _LARGEST_BUCKET),
-        "allgather_bucket_size": 2 * min(trained, _LARGEST_BUCKET),
-        "stage3_param_persistence_threshold": 10 * width,  # vectors stay whole
-        "stage3_prefetch_bucket_size": width * width,
-        "memory_efficient_linear": False,  # would change F.linear for the whole process
+        "reduce_bucket_size": bucket,
+        "allgather_bucket_size": 2 * bucket,
+        "stage3_param_persistence_threshold": 10 * model.shape.width,  # vectors stay whole
+        "stage3_prefetch_bucket_size": matrix,
+        "stage3_max_reuse_distance": matrix,  # what is farther away is let go meanwhile
+        "memory_efficient_linear": False,  # would change F.linear in the whole process
     }
     if config.offload:
         zero["offload_optimizer"] = main_memory
@@ -114,8 +120,8 @@ def _settings(
             zero["offload_param"] = main_memory
     return {
         "zero_optimization": zero,
-        "gradient_clipping": optim.clip,
-        # A step's batches are summed by `backward`, which says which one is the last.
+        "gradient_clipping": optim.clip,  # 1.0 where it is not given
+        # The batches of a step are summed by `backward`, which is told which one is the last.
         "train_micro_batch_size_per_gpu": 1,
         "gradient_accumulation_steps": 1,
         # AdamW is PyTorch's: DeepSpeed's own for main memory would have to be compiled.
