@@ -6,7 +6,9 @@ import sys
 from pathlib import Path
 
 import pytest
-from shell_words import SCRIPTS
+import torch
+from shell_words import SCRIPTS, quick
+from tolerance import assert_close
 from weights import write_model
 
 from eyas.rwkv_peft.program import main
@@ -20,7 +22,9 @@ def started(command: list[str], folder: Path, path: str = "") -> subprocess.Comp
     return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True)
 
 
-def in_the_clone(folder: Path, name: str) -> subprocess.CompletedProcess[str]:
+def in_the_clone(
+    folder: Path, name: str, *more: tuple[str, str]
+) -> subprocess.CompletedProcess[str]:
     """A script of a clone, its paths and sizes filled in, from the folder that has train.py."""
     for part in ("train.py", "merge"):
         (folder / part).unlink(missing_ok=True)
@@ -29,23 +33,36 @@ def in_the_clone(folder: Path, name: str) -> subprocess.CompletedProcess[str]:
     for old, new in (
         ("/home/rwkv/models/basemodel/3b.pth", "base.pth"), ("/home/rwkv/output_pissa", "my run"),
         ("/home/rwkv/data/lora-test", "d"), ("n_layer=32", "n_layer=2"), ("2560", "64"),
-        ("=1000", "=2"), ("=512", "=32"), ('pissa_r":32', 'pissa_r":2'), ("65536", "256"),
+        ("=1000", "=4"), ("=512", "=32"), ('pissa_r":32', 'pissa_r":2'), ("65536", "256"), *more,
     ):  # fmt: skip
         script = script.replace(old, new)
     (folder / "script.sh").write_text(script)
     return started(["sh", "script.sh"], folder, f"{Path(sys.executable).parent}:")
 
 
-def test_the_scripts_of_a_clone(folder: Path) -> None:
+def test_the_scripts_of_a_clone(folder: Path, done) -> None:
+    """On two devices: what comes out is what one device makes of the same rows."""
     write_model(folder / "base.pth", "x060")
-    done = in_the_clone(folder, "run_pissa.sh")
-    assert (done.returncode, done.stderr) == (0, "")
+    two = ("--devices 1", "--devices 2"), ("micro_bsz=8", "micro_bsz=2")
+    run = in_the_clone(folder, "run_pissa.sh", *two)
+    assert (run.returncode, run.stderr) == (0, "")
+    assert run.stdout.count("step 2: saved") == 1
     assert (folder / "my run" / "report.html").exists()
-    assert (folder / "my run" / "rwkv-0.pth").exists()
-    (folder / "my run" / "pissa-test-3b.pth").mkdir()
-    done = in_the_clone(folder, "merge_pissa.sh")  # as far as the file that is in the way
-    assert done.returncode == 2
-    assert "pissa-test-3b.pth: exists and is not a file" in done.stderr
+    one = {
+        "ctx_len": 32,
+        "micro_bsz": 4,
+        "epoch_steps": 2,
+        "epoch_count": 1,
+        "load_model": "base.pth",
+    }
+    rate, json = {"lr_init": 2e-5, "lr_final": 2e-5}, '{"pissa_r":2,"svd_niter":4}'
+    done(*quick(**one, **rate, pissa_config=json, loss_mask="pad"))
+    expected, found = (torch.load(folder / f / "rwkv-0.pth") for f in ("out", "my run"))
+    assert list(expected) == list(found)
+    for name, tensor in expected.items():
+        assert_close(found[name], tensor)
+    merge = in_the_clone(folder, "merge_pissa.sh", ("--type", "--typ"))  # it gets to the flags
+    assert merge.stderr == "merge.py: no flag --typ; did you mean '--type'?\n"
 
 
 @pytest.mark.parametrize("name", ["train.py", "merge/merge.py"])

@@ -95,7 +95,7 @@ def spread_by_deepspeed(
             for parameter in part.parameters():
                 deepspeed.zero.register_external_parameter(module, parameter)
     optimizer.take(engine)
-    return ZeroEngine(model, engine, ranks, chunked=chunked), optimizer
+    return ZeroEngine(model, engine, ranks, config.sharded, chunked), optimizer
 
 
 def _settings(
@@ -104,14 +104,18 @@ def _settings(
     """What DeepSpeed is told."""
     trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
     bucket, matrix = min(trained, _LARGEST_BUCKET), model.shape.width**2
+    blocks = sum(p.numel() for block in model.layers()[:2] for p in block.parameters())
+    ends = sum(p.numel() for part in (model.emb, model.head) for p in part.parameters())
     main_memory = {"device": "cpu", "pin_memory": device == "cuda"}
     zero: dict[str, object] = {
         "stage": config.zero_stage,
         "reduce_bucket_size": bucket,
         "allgather_bucket_size": 2 * bucket,
         "stage3_param_persistence_threshold": 10 * model.shape.width,  # vectors stay whole
+        # By default a model of a billion parameters is never let go.
+        "stage3_max_live_parameters": ends + blocks,
+        "stage3_max_reuse_distance": matrix,
         "stage3_prefetch_bucket_size": matrix,
-        "stage3_max_reuse_distance": matrix,  # what is farther away is let go meanwhile
         "memory_efficient_linear": False,  # would change F.linear in the whole process
     }
     if config.offload:
@@ -157,6 +161,9 @@ class ZeroEngine(Engine):
     def _meeting(self, last: bool) -> Iterator[None]:
         self.module.set_gradient_accumulation_boundary(last)  # type: ignore[operator]
         yield
+
+    def _let_go(self) -> None:
+        self.module.empty_partition_cache()  # type: ignore[operator]
 
     def whole(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
         from deepspeed.utils import safe_get_full_fp32_param

@@ -177,9 +177,8 @@ class Engine:
                 value = self.chunked.value(self._loss, batch)
             else:
                 value = self._loss(batch)[0].item()
-        if self.sharded:  # what a backward would let go
-            for module in (self.module, *self.model.layers()):
-                module.reshard()  # type: ignore[operator]
+        if self.sharded:
+            self._let_go()
         return value
 
     def backward(self, batch: Batch, factor: float, last: bool = True) -> float:
@@ -200,6 +199,11 @@ class Engine:
             value = loss.item()
             (loss * factor).backward()
         return value
+
+    def _let_go(self) -> None:
+        """Lets go of gathered weights after a forward that no backward follows."""
+        for module in (self.module, *self.model.layers()):
+            module.reshard()  # type: ignore[operator]
 
     def _loss(self, batch: Batch, state: State | None = None) -> tuple[Tensor, State]:
         out: tuple[Tensor, State] = self.module(batch, state)
