@@ -43,6 +43,7 @@ from eyas.data import (
 from eyas.data.ahead import made_ahead
 from eyas.data.batches import batches
 from eyas.data.lint import Linter
+from eyas.data.workers import available_cores
 from eyas.errors import UserError
 from eyas.generation.sampling import Sampling
 from eyas.generation.stream import generate
@@ -159,7 +160,7 @@ def prepare(run: Run, ranks: Ranks = _ALONE) -> Prepared:
     tokens_only = all(is_tokens(source, run.reading) for source in run.data)
     known = tokenizer_of_tokens if tokens_only else tokenizer_for
     tokenizer = known(model.vocab_size, run.model, named)
-    several = max(1, (os.cpu_count() or 1) // ranks.beside)
+    several = max(1, available_cores() // ranks.beside)
     linter = Linter(rendered=run.reading.mask == "auto")
     corpus = load_corpus(
         run.data,

@@ -93,6 +93,15 @@ def refused(eyas, *arguments: str) -> str:
     return err
 
 
+def test_empty_documents_are_left_out(eyas) -> None:
+    texts("d.jsonl", ["a", "", "b", ""])
+    out = done(eyas, "d.jsonl", "d", "--tokenizer", "bytes")
+    assert documents_of("d") == [[*b"a", 0], [*b"b", 0]]
+    assert "2 documents without text were left out" in out
+    texts("e.jsonl", ["", ""])
+    assert "e.jsonl: no document holds text" in refused(eyas, "e.jsonl", "e")
+
+
 @pytest.mark.parametrize("ensure_ascii", [True, False])
 def test_as_json2binidx_tool_writes_it(eyas, peer: TRIE_TOKENIZER, ensure_ascii: bool) -> None:
     lines("s.jsonl", [{"text": text} for text in TEXTS], ensure_ascii=ensure_ascii)

@@ -6,6 +6,7 @@ compile of DeepSpeed's that was killed leaves a lock on which the next one waits
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from dataclasses import replace
@@ -14,8 +15,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from deepspeed_worker import BEGUN, CLOSE, EXACT, named
-from ranks_worker import HALF, STEPS, case_run, trained
+from deepspeed_worker import BEGUN, CLOSE, EXACT, HALF, STEPS, named
+from ranks_worker import case_run, trained
 from tolerance import assert_close
 
 from eyas.adapters import load_adapter
@@ -75,6 +76,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for strategy in BEGUN:
         trained(torch_run(folder, "none", 0.0, HALF, f"torch to {strategy}"), Ranks())
     work(folder, "-m", "torch.distributed.run", "--nproc-per-node=2", "--standalone")
+    for strategy in BEGUN:
+        shutil.copytree(folder / f"{strategy} begun", folder / f"{strategy} to torch")
     work(folder)
     return folder
 
@@ -130,7 +133,7 @@ def test_what_each_process_holds_of_the_frozen_base(
 def test_going_on_with_another_engine_and_number_of_processes(folder: Path, strategy: str) -> None:
     rest = results(folder, "torch")["none 0"]["losses"][HALF:]
     close(results(folder, "0 of 2")[f"torch to {strategy}"]["losses"], rest)
-    close(results(folder, "0 of 1")[f"{strategy} to one"]["losses"], rest)
+    close(results(folder, "0 of 1")[f"{strategy} begun"]["losses"], rest)
     here = trained(torch_run(folder, "none", 0.0, STEPS, f"{strategy} to torch"), Ranks())
     close(here["losses"], rest)
 
@@ -160,7 +163,7 @@ def test_what_deepspeed_cannot_do_is_told(monkeypatch: pytest.MonkeyPatch) -> No
         {"embedding_on_cpu": True},
         {"strategy": "deepspeed_stage_3_offload", "chunked_state": True},
     ):
-        with pytest.raises(UserError, match="leave .*out"):
+        with pytest.raises(UserError, match=r"leave .*out"):
             check(**wrong)
     monkeypatch.setattr(deepspeed, "find_spec", lambda _: None)
     with pytest.raises(UserError, match=r"pip install 'eyas\[deepspeed\]'"):

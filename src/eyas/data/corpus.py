@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 from tempfile import TemporaryFile
-from typing import TypeAlias
+from typing import IO, Any, TypeAlias
 
 import numpy as np
 from jaxtyping import Bool, Float, Int64, Integer
@@ -102,17 +102,16 @@ def summarize(corpus: Corpus, ctx: int, long: Long = "split") -> Summary:
 
 
 def select(corpus: Corpus, indices: Sequence[int] | np.ndarray) -> Corpus:
-    """A copy of some documents, in the order of `indices`."""
+    """Some documents, in the order of `indices`."""
     chosen = np.asarray(indices, np.int64)
     starts, lengths = corpus.offsets[chosen], np.diff(corpus.offsets)[chosen]
-    offsets = np.concatenate([[0], np.cumsum(lengths)])
-    tokens = np.empty(offsets[-1], corpus.tokens.dtype)
-    trained = np.empty(offsets[-1], bool)
-    for begin, end in _runs(starts, lengths):
-        source = slice(starts[begin], starts[end - 1] + lengths[end - 1])
-        target = slice(offsets[begin], offsets[end])
-        tokens[target], trained[target] = corpus.tokens[source], corpus.trained[source]
+    parts = [
+        slice(int(starts[begin]), int(starts[end - 1] + lengths[end - 1]))
+        for begin, end in _runs(starts, lengths)
+    ]
+    tokens, trained = _written((corpus, part) for part in parts)
     weights = None if corpus.weights is None else corpus.weights[chosen]
+    offsets = np.concatenate([[0], np.cumsum(lengths)])
     return Corpus(tokens, trained, offsets, chosen_places(corpus.places, chosen), weights)
 
 
@@ -174,27 +173,34 @@ def _load_tokens(source: Path, vocab_size: int, reading: ReadConfig) -> Corpus:
 
 
 def _joined(parts: Sequence[Corpus]) -> Corpus:
-    """Corpora one behind the other, in a file without a name: they may be larger than memory."""
-    kinds = {part.tokens.dtype for part in parts}
-    dtype = np.result_type(*kinds) if len(kinds) > 1 else kinds.pop()
+    """Corpora one behind the other."""
     places, offsets, end = GrowingPlaces(), [np.zeros(1, np.int64)], 0
-    with TemporaryFile() as file, TemporaryFile() as flags:
-        for part in parts:
-            used = slice(int(part.offsets[0]), int(part.offsets[-1]))
-            part.tokens[used].astype(dtype).tofile(file)
-            part.trained[used].tofile(flags)
-            offsets.append(part.offsets[1:] - part.offsets[0] + end)
-            end += used.stop - used.start
-            for place in part.places:
-                places.append(place)
-        file.flush()
-        flags.flush()
-        return Corpus(
-            np.memmap(file, dtype, mode="r"),
-            np.memmap(flags, bool, mode="r"),
-            np.concatenate(offsets),
-            places.places(),
-        )
+    used = [slice(int(part.offsets[0]), int(part.offsets[-1])) for part in parts]
+    for part, where in zip(parts, used, strict=True):
+        offsets.append(part.offsets[1:] - where.start + end)
+        end += where.stop - where.start
+        for place in part.places:
+            places.append(place)
+    tokens, trained = _written(zip(parts, used, strict=True))
+    return Corpus(tokens, trained, np.concatenate(offsets), places.places())
+
+
+def _written(
+    parts: Iterable[tuple[Corpus, slice]],
+) -> tuple[Integer[np.ndarray, "tokens"], Bool[np.ndarray, "tokens"]]:
+    """Tokens and marks of these parts, in files without a name: they may be larger than memory."""
+    with TemporaryFile() as tokens, TemporaryFile() as trained:
+        parts = list(parts)
+        dtype = np.result_type(*(corpus.tokens.dtype for corpus, _ in parts))
+        for corpus, part in parts:
+            corpus.tokens[part].astype(dtype).tofile(tokens)
+            corpus.trained[part].tofile(trained)
+        return _mapped(tokens, dtype), _mapped(trained, np.dtype(bool))
+
+
+def _mapped(file: IO[bytes], dtype: np.dtype[Any]) -> np.ndarray:
+    file.flush()
+    return np.memmap(file, dtype, mode="r") if file.seek(0, 2) else np.empty(0, dtype)
 
 
 def _runs(

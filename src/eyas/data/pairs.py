@@ -154,7 +154,7 @@ _Opened: TypeAlias = Iterator[Document] | _Tokens
 
 def _opened(source: Path, vocab_size: int, reading: ReadConfig) -> _Opened:
     if not is_tokens(source, reading):
-        return read_documents(source, reading)
+        return read_documents(source, reading, keep_empty=True)
     if reading.mask in ("answers", "qa", "se"):
         raise UserError(
             f"{source}: data of tokens has no text to find answers in; leave --mask "

@@ -163,7 +163,7 @@ class ZeroEngine(Engine):
         yield
 
     def _let_go(self) -> None:
-        self.module.empty_partition_cache()  # type: ignore[operator]
+        self.module.optimizer.empty_partition_cache()  # type: ignore[union-attr, operator]
 
     def whole(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
         from deepspeed.utils import safe_get_full_fp32_param

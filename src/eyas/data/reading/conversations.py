@@ -8,7 +8,7 @@ from typing import Any
 from eyas.config import did_you_mean
 from eyas.data.messages import Message
 from eyas.data.reading.fields import Fields, shown
-from eyas.data.reading.mistakes import RecordError
+from eyas.data.reading.mistakes import EmptyError, RecordError
 from eyas.data.reading.turns_of_records import messages_of, thinking_of
 from eyas.data.reading.values import kind_of, list_value, objects, text_value
 
@@ -26,7 +26,10 @@ class Conversation:
 def content_of(record: Mapping[str, Any], fields: Fields) -> str | Conversation:
     """What a record with these fields holds. Raises RecordError."""
     if (name := fields.text) is not None:
-        return text_value(_there(record, name), f'"{name}"')
+        text = _there(record, name)
+        if isinstance(text, str) and not text.strip():
+            raise EmptyError(f'"{name}" is empty; remove it or fill it in')
+        return text_value(text, f'"{name}"')
     tools = fields.tools
     told = objects(record.get(tools), f'"{tools}"') if tools else ()
     if (name := fields.messages) is not None:

@@ -22,3 +22,4 @@ class Bad:
 
     place: str
     problem: str
+    empty: bool = False  # all that is wrong is that it holds no text

@@ -14,6 +14,10 @@ class RecordError(Exception):
     """What is wrong with a record, with the next step; its reader knows the place."""
 
 
+class EmptyError(RecordError):
+    """A record whose text is blank."""
+
+
 @dataclass
 class Mistakes:
     """The mistakes of one source: the first few of them, and how many there are."""

@@ -21,7 +21,7 @@ from eyas.data.reading.kinds import (
     kind_of_type,
     unknown_kind,
 )
-from eyas.data.reading.mistakes import Mistakes, RecordError
+from eyas.data.reading.mistakes import EmptyError, Mistakes, RecordError
 from eyas.data.reading.record import Item
 from eyas.data.reading.rendering import Rendering
 from eyas.errors import UserError
@@ -36,14 +36,18 @@ def scan(source: Path | str, config: ReadConfig) -> Iterator[Document | Bad]:
     return _rendered(_items(source, config, rendering), rendering)
 
 
-def read_documents(source: Path | str, config: ReadConfig) -> Iterator[Document]:
+def read_documents(
+    source: Path | str, config: ReadConfig, keep_empty: bool = False
+) -> Iterator[Document]:
     """The documents of a source, in order.
+
+    keep_empty: blank texts are documents without spans, not bad records.
 
     Raises UserError: as `scan`, and for bad records. After the first of these no more documents
     come; the error, which tells of all, follows once the rest is checked. No documents at all are
     an error too.
     """
-    return _good(source, scan(source, config))
+    return _good(source, scan(source, config), keep_empty)
 
 
 def is_tokens(source: Path | str, config: ReadConfig) -> bool:
@@ -63,13 +67,17 @@ def _rendered(items: Iterator[Item], rendering: Rendering) -> Iterator[Document 
         try:
             yield Document(rendering.spans(record), place)
         except RecordError as error:
-            yield Bad(place, str(error))
+            yield Bad(place, str(error), isinstance(error, EmptyError))
 
 
-def _good(source: Path | str, read: Iterator[Document | Bad]) -> Iterator[Document]:
+def _good(
+    source: Path | str, read: Iterator[Document | Bad], keep_empty: bool
+) -> Iterator[Document]:
     mistakes = Mistakes(source)
     found = False
     for each in read:
+        if isinstance(each, Bad) and each.empty and keep_empty:
+            each = Document((), each.place)
         if isinstance(each, Bad):
             mistakes.add(each)
             continue

@@ -23,4 +23,4 @@ def text_file(file: BufferedReader, place: str, encoding: str) -> Iterator[Item]
     if text.strip():
         yield place, {"text": text}
     else:
-        yield Bad(f"{place}:1", "the file is empty; remove it or fill it in")
+        yield Bad(f"{place}:1", "the file is empty; remove it or fill it in", empty=True)
