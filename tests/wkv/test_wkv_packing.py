@@ -9,12 +9,16 @@ from tolerance import assert_close
 from torch import Tensor
 
 from eyas import wkv
+from eyas.wkv.layout import lay_out
 
 ROWS = {
     "around the chunk": ([1, 31, 32, 33], [64, 33]),
     "short": ([1, 1, 2, 15, 3, 30, 20], [40, 32]),
     "one and many": ([97], [1] * 97),
     "long": ([100, 2, 64], [31, 32, 33, 70]),
+    "one token each": ([1] * 40, [1] * 40),
+    "few tokens each": ([2, 3] * 8, [4, 1, 5] * 4),
+    "a few more": ([7, 8, 5, 9, 7] * 2, [8] * 9),
 }
 
 
@@ -52,12 +56,8 @@ def alone(name: str, args: list[Tensor], starts: Tensor, fresh: Tensor) -> tuple
     return torch.cat(outs), torch.cat(states)
 
 
-@pytest.mark.parametrize("backend", BACKENDS, ids=lambda b: b.__name__)
-@pytest.mark.parametrize("name", OPERATORS)
-@pytest.mark.parametrize("rows", ROWS.values(), ids=ROWS)
-@pytest.mark.parametrize("decay", ["weak", "strong"])
-def test_packed_is_alone_forward_and_backward(backend, name, rows, decay):
-    args, starts, fresh = case(name, rows, decay)
+def assert_as_alone(backend, name: str, args: list[Tensor], starts: Tensor, fresh: Tensor) -> None:
+    """Outputs, last states, and the gradients of everything."""
     found = getattr(backend, name)(*args, starts, fresh)
     right = alone(name, args, starts, fresh)
     for actual, exact in zip(found, right, strict=True):
@@ -67,6 +67,57 @@ def test_packed_is_alone_forward_and_backward(backend, name, rows, decay):
     grads = [torch.autograd.grad(x, [*args, fresh], materialize_grads=True) for x in losses]
     for actual, exact in zip(*grads, strict=True):
         assert_close(actual, exact, "gradient")
+
+
+@pytest.mark.parametrize("backend", BACKENDS, ids=lambda b: b.__name__)
+@pytest.mark.parametrize("name", OPERATORS)
+@pytest.mark.parametrize("rows", ROWS.values(), ids=ROWS)
+@pytest.mark.parametrize("decay", ["weak", "strong"])
+def test_packed_is_alone_forward_and_backward(backend, name, rows, decay):
+    assert_as_alone(backend, name, *case(name, rows, decay))
+
+
+@pytest.mark.parametrize("backend", BACKENDS, ids=lambda b: b.__name__)
+@pytest.mark.parametrize("name", OPERATORS)
+@pytest.mark.parametrize("share", [0.02, 0.1, 0.3, 0.7])
+def test_random_boundaries_at_the_first_token_too(backend, name, share):
+    args, _, fresh = case(name, ([75], [75]), "mixed")
+    starts = torch.rand(2, 75, generator=torch.Generator().manual_seed(7)) < share
+    starts[0, 0], starts[1, 0] = True, False
+    assert_as_alone(backend, name, args, starts, fresh)
+
+
+@pytest.mark.parametrize("rows", ROWS.values(), ids=ROWS)
+def test_every_document_begins_with_a_chunk_and_no_two_tokens_share_a_place(rows):
+    starts = starts_of(rows, max(map(sum, rows)))
+    tokens = torch.arange(1.0, 1 + starts.numel()).view(*starts.shape, 1, 1)
+    layout = lay_out(tokens, starts)
+    places = layout.spread(tokens)
+    assert torch.equal(layout.collected(places), tokens)
+    assert places.count_nonzero() == tokens.numel()
+    firsts = places.view(len(starts), -1, layout.chunk)[:, :, 0]
+    begins = [torch.zeros(len(starts), dtype=torch.bool) if b is None else b for b in layout.begins]
+    assert torch.equal(firsts[torch.stack(begins, 1)], tokens[starts].flatten())
+
+
+@pytest.mark.parametrize(
+    ("rows", "chunk"),
+    [([1] * 512, 4), ([5] * 100, 8), ([12] * 40, 16), ([60] * 8, 16), ([200] * 3, 32)],
+)
+def test_short_documents_leave_few_places_empty(rows, chunk):
+    starts = starts_of((rows,), sum(rows))
+    layout = lay_out(torch.zeros(1, sum(rows), 1, 1), starts)
+    assert layout.chunk == chunk
+    assert layout.length <= 4 * sum(rows)
+
+
+@pytest.mark.parametrize("length", [1, 33, 64])
+def test_one_document_a_row_is_laid_out_as_without_starts(length):
+    starts = torch.zeros(2, length, dtype=torch.bool)
+    starts[0, 0] = True
+    like = torch.zeros(2, length, 1, 1)
+    found, plain = lay_out(like, starts), lay_out(like, None)
+    assert (found.chunk, found.length, found.positions) == (plain.chunk, plain.length, None)
 
 
 @pytest.mark.parametrize("backend", BACKENDS, ids=lambda b: b.__name__)

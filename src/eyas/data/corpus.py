@@ -109,7 +109,7 @@ def select(corpus: Corpus, indices: Sequence[int] | np.ndarray) -> Corpus:
         slice(int(starts[begin]), int(starts[end - 1] + lengths[end - 1]))
         for begin, end in _runs(starts, lengths)
     ]
-    tokens, trained = _written((corpus, part) for part in parts)
+    tokens, trained = _written([(corpus, part) for part in parts], corpus.tokens.dtype)
     weights = None if corpus.weights is None else corpus.weights[chosen]
     offsets = np.concatenate([[0], np.cumsum(lengths)])
     return Corpus(tokens, trained, offsets, chosen_places(corpus.places, chosen), weights)
@@ -181,17 +181,16 @@ def _joined(parts: Sequence[Corpus]) -> Corpus:
         end += where.stop - where.start
         for place in part.places:
             places.append(place)
-    tokens, trained = _written(zip(parts, used, strict=True))
+    dtype = np.result_type(*(part.tokens.dtype for part in parts))
+    tokens, trained = _written(list(zip(parts, used, strict=True)), dtype)
     return Corpus(tokens, trained, np.concatenate(offsets), places.places())
 
 
 def _written(
-    parts: Iterable[tuple[Corpus, slice]],
+    parts: Sequence[tuple[Corpus, slice]], dtype: np.dtype[Any]
 ) -> tuple[Integer[np.ndarray, "tokens"], Bool[np.ndarray, "tokens"]]:
     """Tokens and marks of these parts, in files without a name: they may be larger than memory."""
     with TemporaryFile() as tokens, TemporaryFile() as trained:
-        parts = list(parts)
-        dtype = np.result_type(*(corpus.tokens.dtype for corpus, _ in parts))
         for corpus, part in parts:
             corpus.tokens[part].astype(dtype).tofile(tokens)
             corpus.trained[part].tofile(trained)
