@@ -138,6 +138,16 @@ def test_going_on_with_another_engine_and_number_of_processes(folder: Path, stra
     close(here["losses"], rest)
 
 
+def test_what_a_strategy_is_on_deepspeed() -> None:
+    two = EngineConfig(strategy="deepspeed_stage_2_offload", engine="deepspeed")
+    assert two.what() == "DeepSpeed's ZeRO stage 2, the optimizer in main memory"
+    assert not two.sharded
+    three = EngineConfig(strategy="deepspeed_stage_3", engine="deepspeed")
+    assert three.what() == "DeepSpeed's ZeRO stage 3"
+    assert three.sharded
+    assert EngineConfig(engine="deepspeed").zero_stage == 1
+
+
 def check(
     strategy: str = "auto",
     optimizer: str = "adamw",

@@ -61,11 +61,12 @@ def test_the_scripts_of_a_clone(folder: Path, done) -> None:
     assert list(expected) == list(found)
     for name, tensor in expected.items():
         assert_close(found[name], tensor)
-    merge = in_the_clone(folder, "merge_pissa.sh", ("--type", "--typ"))  # it gets to the flags
-    assert merge.stderr == "merge.py: no flag --typ; did you mean '--type'?\n"
 
 
-@pytest.mark.parametrize("name", ["train.py", "merge/merge.py"])
+PROGRAMS = ["train.py", *sorted(f"merge/{path.name}" for path in (ROOT / "merge").glob("*.py"))]
+
+
+@pytest.mark.parametrize("name", PROGRAMS)
 def test_without_eyas_they_say_what_to_do(name: str, tmp_path: Path) -> None:
     # -S leaves out what is installed.
     done = started([sys.executable, "-S", str(ROOT / name)], tmp_path)
@@ -73,6 +74,13 @@ def test_without_eyas_they_say_what_to_do(name: str, tmp_path: Path) -> None:
     assert done.stderr.count("\n") == 1
     assert "eyas is not installed" in done.stderr
     assert "-m pip install -e ." in done.stderr
+
+
+@pytest.mark.parametrize("name", PROGRAMS)
+def test_with_eyas_they_get_to_the_flags(name: str, tmp_path: Path) -> None:
+    done = started([sys.executable, str(ROOT / name), "--quaint", "nf4"], tmp_path)
+    assert done.returncode == 2
+    assert done.stderr.endswith(".py: no flag --quaint; did you mean '--quant'?\n")
 
 
 def test_as_a_module(tmp_path: Path) -> None:

@@ -102,7 +102,7 @@ def test_every_document_begins_with_a_chunk_and_no_two_tokens_share_a_place(rows
 
 @pytest.mark.parametrize(
     ("rows", "chunk"),
-    [([1] * 512, 4), ([5] * 100, 8), ([12] * 40, 16), ([60] * 8, 16), ([200] * 3, 32)],
+    [([1] * 512, 4), ([5] * 100, 8), ([12] * 40, 16), ([45] * 10, 16), ([200] * 3, 32)],
 )
 def test_short_documents_leave_few_places_empty(rows, chunk):
     starts = starts_of((rows,), sum(rows))
@@ -112,12 +112,12 @@ def test_short_documents_leave_few_places_empty(rows, chunk):
 
 
 @pytest.mark.parametrize("length", [1, 33, 64])
-def test_one_document_a_row_is_laid_out_as_without_starts(length):
+def test_one_document_a_row_moves_no_token(length):
     starts = torch.zeros(2, length, dtype=torch.bool)
     starts[0, 0] = True
-    like = torch.zeros(2, length, 1, 1)
-    found, plain = lay_out(like, starts), lay_out(like, None)
-    assert (found.chunk, found.length, found.positions) == (plain.chunk, plain.length, None)
+    layout = lay_out(torch.zeros(2, length, 1, 1), starts)
+    assert layout.positions is None
+    assert layout.length < length + layout.chunk
 
 
 @pytest.mark.parametrize("backend", BACKENDS, ids=lambda b: b.__name__)

@@ -107,7 +107,7 @@ def _plain(key: str) -> str:
 
 
 def _path(value: object) -> Path | None:
-    return Path(str(value)) if value else None
+    return Path(str(value)).expanduser() if value else None
 
 
 def _method_settings(name: str, config: Mapping[str, object]) -> dict[str, object]:

@@ -62,7 +62,7 @@ def _adapter(given: Given, base: Base, source: Path) -> Adapter:
     alpha = _alpha(given, run) if name == "lora" else None
     adapter = rwkv_peft.read(source, base, start, alpha)
     frozen = from_mapping(FrozenConfig, {"quant": _quant(given, run)}, "flags")
-    codes = adapter_at(source.parent).codes if run else ""
+    codes = adapter_at(source.parent).codes if run and frozen.quant != "none" else ""
     return over_quantized(adapter, frozen, base.path, codes)
 
 

@@ -45,6 +45,7 @@ def _run(plan: Plan, ranks: Ranks) -> int:
         entering = entered(plan) if ranks.first else nullcontext()
         _everywhere(ranks, lambda: stack.enter_context(entering))
         prepared = _everywhere(ranks, lambda: prepare(plan.run, ranks))
+    _ = prepared.utilization  # is measured by all ranks together
     return _follow(plan, prepared) if ranks.first else _join_in(prepared)
 
 

@@ -2,12 +2,12 @@
 
 stage 1   the optimizer's state is shared out among the processes
 stage 2   the gradients too
-stage 3   the weights too, the frozen and quantized base included; a block is gathered at a time
+stage 3   the weights too, the frozen and quantized base included; gathered as they are needed
 offload   the optimizer's state, and in stage 3 the weights, wait in main memory
 
 DeepSpeed sends the gradients, clips them and steps AdamW on flat parts of the trained tensors.
-These are float32 masters already, whatever the activations are, so it is told of float32 and keeps
-no masters of its own: the model computes exactly as it does without DeepSpeed. Its settings are
+These are float32 masters already, whatever the activations are; so it is told of float32 alone and
+rounds nothing to half precision: the model computes as it does without DeepSpeed. Its settings are
 made here; it reads no file of the user's.
 """
 
@@ -112,7 +112,7 @@ def _settings(
         "reduce_bucket_size": bucket,
         "allgather_bucket_size": 2 * bucket,
         "stage3_param_persistence_threshold": 10 * model.shape.width,  # vectors stay whole
-        # By default a model of a billion parameters is never let go.
+        # Its defaults would not let go of anything in a model of a billion parameters.
         "stage3_max_live_parameters": ends + blocks,
         "stage3_max_reuse_distance": matrix,
         "stage3_prefetch_bucket_size": matrix,
@@ -124,7 +124,7 @@ def _settings(
             zero["offload_param"] = main_memory
     return {
         "zero_optimization": zero,
-        "gradient_clipping": optim.clip,  # 1.0 where it is not given
+        "gradient_clipping": optim.clip,  # its default is 1.0
         # The batches of a step are summed by `backward`, which is told which one is the last.
         "train_micro_batch_size_per_gpu": 1,
         "gradient_accumulation_steps": 1,
@@ -210,36 +210,36 @@ class ZeroOptimizer(Optimizer):
 
     def gradient_norm(self) -> float:
         """The 2-norm of the gradient over all parameters; DeepSpeed clips it in the step."""
-        if self.sharded:
-            parts = self.zero.get_fp32_grad_partitions().values()
-            return self._together([grad for part in parts for grad in part.values()])
-        norm = float(self.zero.scaled_global_norm())
-        return norm if norm >= 0 else float("nan")  # which it says with -1
-
-    def _together(self, grads: list[Tensor]) -> float:
-        square = torch.tensor(norm_of(grads), dtype=torch.float64).square()
+        if not self.sharded:
+            norm = float(self.zero.scaled_global_norm())
+            return norm if norm >= 0 else float("nan")  # which it says with -1
+        groups = self.zero.get_fp32_grad_partitions().values()
+        here = norm_of([part for group in groups for part in group.values()])
+        square = torch.tensor(here, dtype=torch.float64).square()
         dist.all_reduce(square)
         return square.sqrt().item()
 
     def state(self) -> State:
         from deepspeed.utils import safe_get_full_optimizer_state
 
-        steps = self.adamw.state[self.parts[0]]["step"].cpu()
+        step = self.adamw.state[self.parts[0]]["step"].cpu()
         found: State = {}
         for name, parameter in self.named.items():
             values = {key: safe_get_full_optimizer_state(parameter, key).cpu() for key in _MOMENTS}
-            if steps and dist.get_rank() == 0:
-                found[name] = {"step": steps.clone(), **values}  # shared, it would count twice
+            if step and dist.get_rank() == 0:
+                found[name] = {"step": step.clone(), **values}  # one for each, which counts it up
         return found
 
     def load(self, state: State) -> None:
         self.check_names(state)
+        if other := [name for name, values in state.items() if not values.keys() >= {*_MOMENTS}]:
+            raise ValueError(f"{other[0]} was not moved by AdamW")
         for name, values in state.items():
             for key in _MOMENTS:
                 self._put(self.named[name], values[key], key)
-        for values in state.values():
-            for part in self.parts:
-                self.adamw.state[part]["step"].copy_(values["step"])
+        for part in self.parts if state else ():
+            step = next(iter(state.values()))["step"]
+            self.adamw.state[part]["step"].copy_(step)
 
     def _put(self, parameter: Any, value: Tensor, key: str) -> None:
         """This rank's part of a moment; in stage 3 the last one may be longer than what is left."""

@@ -109,7 +109,8 @@ class EngineConfig:
     def what(self) -> str:
         """What the strategy is here, in words."""
         if self.engine == "deepspeed":
-            waits = ", waiting in main memory" if self.offload else ""
+            waiting = "weights and optimizer" if self.sharded else "the optimizer"
+            waits = f", {waiting} in main memory" if self.offload else ""
             return f"DeepSpeed's ZeRO stage {self.zero_stage}{waits}"
         if self.sharded:
             again = ", gathered again for the backward" if self.gathers_again else ""
