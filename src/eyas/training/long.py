@@ -24,6 +24,7 @@ from torch import Tensor
 from eyas.data import Batch
 from eyas.data.batches import UNTRAINED
 from eyas.models import LayerState, State
+from eyas.training.machine import return_freed_memory
 
 _KEPT_BYTES = 2**29  # of states, beyond which only some are kept
 
@@ -65,6 +66,8 @@ class ChunkedRows:
                     loss, after = module(segment[len(states)], state)
                     total += loss.item()
                     _backward(loss * factor, after, upstream)
+                del loss, after
+                return_freed_memory()
                 upstream = None if self.detach or state is None else _gradients(state)
         return total
 

@@ -1,16 +1,21 @@
 """Memory in use, and the memory that a run will need."""
 
+from eyas import wkv
 from eyas.adapters import adapter_tensors
 from eyas.data import BatchConfig
 from eyas.models import Model
 from eyas.training.loop import LoopConfig
 from eyas.training.loss import block_rows
 
-# Tensors of [B, T, C] that one block keeps for its backward, counted at the chunked operators,
-# and of [B, T, F]. Fitted to the peaks of 0.1B-shaped models at 512 tokens on a CPU.
-_KEPT_WIDE = {"x052": 56, "x060": 62, "x070": 105}
+# Tensors of [B, T, C] that one block keeps for its backward, and of [B, T, F]; and blocks' worth of
+# them while one is computed again and goes backward. Fitted to the peaks of released shapes on a
+# CPU (benchmarks/memory.py), with the compiled operators and with those in PyTorch.
+_KEPT_WIDE = {
+    True: {"x052": 35, "x060": 51, "x070": 50},
+    False: {"x052": 56, "x060": 62, "x070": 105},
+}
 _KEPT_FFN = 2
-_RECOMPUTED = 3.5  # blocks' worth of them while one is computed again and goes backward
+_RECOMPUTED = {True: 4.8, False: 3.5}
 _PROCESS = 450 * 2**20  # Python, PyTorch and a tokenizer
 
 
@@ -24,11 +29,13 @@ def predict(model: Model, batch: BatchConfig, loop: LoopConfig, longest: int) ->
     weights = sum(p.nbytes for p in model.parameters() if not p.requires_grad)
     adapter = sum(t.nbytes for t in adapter_tensors(model).values())
     tokens = batch.micro_batch * min(batch.ctx, longest, loop.chunk or longest)
-    block = tokens * item * (_KEPT_WIDE[shape.version] * shape.width + _KEPT_FFN * shape.ffn_width)
+    compiled = model.layers()[0].att.backend is wkv.native
+    wide = _KEPT_WIDE[compiled][shape.version]
+    block = tokens * item * (wide * shape.width + _KEPT_FFN * shape.ffn_width)
     inputs = tokens * item * shape.width * shape.num_layers
     kept = block * shape.num_layers
     if loop.recompute:
-        kept = min(kept, inputs + round(_RECOMPUTED * block))
+        kept = min(kept, inputs + round(_RECOMPUTED[compiled] * block))
     # The head in the type that is computed in, unless it is stored so.
     stored = next(model.head.parameters())
     head = 0 if stored.dtype == model.dtype else shape.vocab_size * shape.width * item
