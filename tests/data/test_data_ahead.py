@@ -1,5 +1,7 @@
 """Items made ahead: the same items, errors in their place, and no thread left behind."""
 
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -49,7 +51,20 @@ def test_closing_ends_the_thread() -> None:
     next(ahead)
     assert running()
     ahead.close()
-    wait_for(lambda: not running())
+    assert not running()
+
+
+def test_the_end_of_the_process_ends_it() -> None:
+    code = """
+import itertools, torch
+from eyas.data.ahead import made_ahead
+ahead = made_ahead(torch.randn(200, 200) @ torch.randn(200, 200) for _ in itertools.count())
+next(ahead)
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, timeout=60, check=False
+    )
+    assert (done.returncode, done.stderr) == (0, b"")
 
 
 def running() -> bool:

@@ -32,7 +32,7 @@ CONFIGS = {
 def run_words(name: str, version: str, shell: str = "sh", more: str = "", **changed: object):
     values = {
         "load_model": "base.pth", "proj_dir": name, "data_file": "d", "n_layer": 2, "n_embd": 64,
-        "micro_bsz": 5, "epoch_steps": 3, "ctx_len": 48, **CONFIGS, "--my_testing": version,
+        "micro_bsz": 5, "epoch_steps": 2, "ctx_len": 48, **CONFIGS, "--my_testing": version,
         "--vocab_size": 256, "--lr_init": 1e-2, "--lr_final": 1e-2, **changed,
     }  # fmt: skip
     return words_of_script(f"run_{VARIANTS.get(name, (name, ''))[0]}.sh", shell, more, **values)
@@ -69,8 +69,9 @@ def test_trained_and_merged(versions: tuple[str, ...], folder: Path, done) -> No
             found = logits(load_adapted(base, adapter_at(folder / run)))
             assert difference(before, found) > 100 * LOGITS, run
             merged = folder / f"{run}.pth"
-            assert difference(logits(load(merged)), found) <= LOGITS, run
-            if run != "x070-state":  # the package ignores it in RWKV-7
+            if run == "x070-state":  # the package ignores it in RWKV-7
+                assert difference(logits(load(merged)), found) <= LOGITS
+            else:
                 trained[merged] = found
     results = rwkv_logits(list(trained), TOKENS.tolist(), versions[0], folder)
     for (path, found), (theirs, _) in zip(trained.items(), results, strict=True):

@@ -1,5 +1,6 @@
 """Items made ahead in a thread, so that their user does not wait."""
 
+import atexit
 import queue
 import threading
 from collections.abc import Iterable, Iterator
@@ -13,8 +14,8 @@ _POLL_SECONDS = 0.1
 def made_ahead(items: Iterable[T], count: int = 2) -> Iterator[T]:
     """The same items in the same order, up to `count` of them made before they are asked for.
 
-    What is raised while they are made is raised here, in its place. Closing the iterator, or
-    letting it go, ends the thread; it does not keep the process alive either.
+    What is raised while they are made is raised here, in its place. Closing the iterator, letting
+    it go, or the end of the process ends the thread, behind the item that it is making.
     """
     made: queue.Queue[tuple[T | None, BaseException | None]] = queue.Queue(count)
     ended = threading.Event()
@@ -37,7 +38,15 @@ def made_ahead(items: Iterable[T], count: int = 2) -> Iterator[T]:
         except BaseException as error:  # noqa: BLE001  handed over, whatever it is
             put(None, error)
 
-    threading.Thread(target=make, name="made ahead", daemon=True).start()
+    thread = threading.Thread(target=make, name="made ahead", daemon=True)
+
+    def end() -> None:
+        ended.set()
+        thread.join()
+
+    thread.start()
+    # A thread that still computes while the interpreter is taken down would abort the process.
+    atexit.register(end)
     try:
         while True:
             item, error = made.get()
@@ -48,4 +57,5 @@ def made_ahead(items: Iterable[T], count: int = 2) -> Iterator[T]:
             assert item is not None
             yield item
     finally:
-        ended.set()
+        end()
+        atexit.unregister(end)
