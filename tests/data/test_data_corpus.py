@@ -22,7 +22,7 @@ from eyas.data.huggingface import HuggingFace
 from eyas.data.preview import colored
 from eyas.data.reading import ReadConfig, is_tokens, read_documents
 from eyas.data.template import Mask
-from eyas.data.tokenizer import Bytes, Tokenizer, WorldBytes, decode, tokenizer_of_tokens
+from eyas.data.tokenizer import Bytes, Ids, Tokenizer, WorldBytes, decode, tokenizer_of_tokens
 from eyas.data.world import World, open_world
 from eyas.errors import UserError
 
@@ -223,10 +223,19 @@ def test_token_files_outside_the_vocabulary(tmp_path: Path, token: int) -> None:
         load(path, WorldBytes(), 257, "auto")
 
 
-def test_token_files_have_no_answers(tmp_path: Path) -> None:
+def test_answers_are_found_in_the_text_of_tokens(tmp_path: Path) -> None:
+    text = "User: a\n\nAssistant: b\n\nUser: c"
+    path = token_file(tmp_path / "t", [[byte + 1 for byte in text.encode()] + [0]])
+    for mask in ("answers", "qa"):
+        _, trained = document(load(path, WorldBytes(), 257, mask), 0)
+        answer = text.index(" b"), text.index("User: c")
+        assert trained == [answer[0] <= at < answer[1] for at in range(len(text) + 1)]
+
+
+def test_tokens_without_a_known_text_have_no_answers(tmp_path: Path) -> None:
     path = token_file(tmp_path / "t", [[5, 0]])
-    with pytest.raises(UserError, match="no text to find answers in"):
-        load(path, WorldBytes(), 257, "answers")
+    with pytest.raises(UserError, match="add --tokenizer, or leave --mask answers out"):
+        load(path, Ids(300, ""), 300, "answers")
 
 
 def test_a_folder_beside_token_files_of_its_name_is_read(tmp_path: Path) -> None:

@@ -17,8 +17,9 @@ from eyas.data.pieces import Long, cut, has_trained_target, pair_counts
 from eyas.data.places import GrowingPlaces, NumberedPlaces, chosen_places
 from eyas.data.reading import Document, ReadConfig, is_tokens, read_documents
 from eyas.data.spooling import spooled
+from eyas.data.token_answers import answers_in_tokens
 from eyas.data.token_sources import name_of, read_tokens
-from eyas.data.tokenizer import Tokenizer
+from eyas.data.tokenizer import Ids, Tokenizer
 from eyas.errors import UserError
 
 Watch: TypeAlias = Callable[[Iterable[Document]], Iterable[Document]]
@@ -142,33 +143,38 @@ def _load(
     processes: int,
     watch: Watch,
 ) -> Corpus:
-    if is_tokens(source, reading):
-        return _load_tokens(source, vocab_size, reading)
     if reading.mask_id:
         markers = tuple(marker_of(value, tokenizer.token_bytes) for value in reading.mask_id)
         reading = dataclasses.replace(reading, mask_id=markers)
+    if is_tokens(source, reading):
+        return _load_tokens(source, tokenizer, vocab_size, reading)
     found = spooled(watch(read_documents(source, reading)), tokenizer, processes, vocab_size)
     if not len(found.places):
         raise UserError(f"{source}: holds no text to train on; look at it with eyas inspect")
     return Corpus(found.tokens, found.trained, found.offsets, found.places)
 
 
-def _load_tokens(source: Path, vocab_size: int, reading: ReadConfig) -> Corpus:
-    if reading.mask in ("answers", "qa", "se"):
-        raise UserError(
-            f"{source}: tokens have no text to find answers in; they bring their own mask or are "
-            f"trained whole; leave --mask {reading.mask} out, or give the data as text (.jsonl)"
-        )
+def _load_tokens(
+    source: Path, tokenizer: Tokenizer, vocab_size: int, reading: ReadConfig
+) -> Corpus:
     data = read_tokens(source, reading)
     places = NumberedPlaces(f"{name_of(source, reading)} document", data.numbers)
     check_vocabulary(data, vocab_size, places)
     tokens = data.tokens
     if tokens.dtype not in (np.uint16, np.int32):
         tokens = tokens.astype(np.uint16 if vocab_size <= 1 << 16 else np.int32)
-    if data.trained is not None and reading.mask == "auto":
-        return Corpus(tokens, data.trained, data.offsets, places)
     # One true byte seen as many: a mark for each token of a mapped file would fill the memory.
     trained = np.broadcast_to(np.True_, tokens.shape)
+    if reading.mask in ("answers", "qa", "se"):
+        if isinstance(tokenizer, Ids):
+            raise UserError(
+                f"{source}: to find answers in tokens their text is needed, and no tokenizer is "
+                f"known for it; add --tokenizer, or leave --mask {reading.mask} out"
+            )
+        parts = (reading.mask, reading.mask_id, tokenizer.token_bytes)
+        trained = answers_in_tokens(tokens, data.offsets, *parts)
+    elif data.trained is not None and reading.mask == "auto":
+        trained = data.trained
     return Corpus(tokens, trained, data.offsets, places)
 
 
