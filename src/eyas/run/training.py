@@ -23,6 +23,7 @@ from eyas.errors import UserError
 from eyas.generation.sampling import Sampling
 from eyas.generation.stream import generate
 from eyas.observe.facts import hardware, versions
+from eyas.observe.flops import Utilization
 from eyas.observe.metrics import METRICS, Sink, held_out_losses
 from eyas.observe.watching import watching
 from eyas.resume import check_unchanged
@@ -73,6 +74,7 @@ def _events(prepared: Prepared, asked: Callable[[], Asked]) -> Iterator[Event]:
     run, ranks, checkpoint = prepared.run, prepared.ranks, prepared.checkpoint
     if ranks.first:
         write_toml(run_to_mapping(run), prepared.out / SETTINGS)
+    utilization = prepared.utilization  # told by the weights, before they are spread
     engine, optimizer = _engine(prepared)
     progress = checkpoint.progress if checkpoint else Progress()
     if checkpoint:
@@ -89,7 +91,7 @@ def _events(prepared: Prepared, asked: Callable[[], Asked]) -> Iterator[Event]:
         _samples(prepared) if run.prompts else None,
         owed=progress.step not in held_out_losses(metrics_path, progress.step),
     )
-    with _watched(prepared, progress.step) as sink:
+    with _watched(prepared, utilization, progress.step) as sink:
         for event in train_on(engine, optimizer, made_ahead(data), run.loop, progress, around):
             sink(event)
             if isinstance(event, Finished) and event.reason != "interrupted":
@@ -169,9 +171,8 @@ def _adapter(prepared: Prepared, engine: Engine, step: int) -> Adapter:
 
 
 @contextmanager
-def _watched(prepared: Prepared, step: int) -> Iterator[Sink]:
+def _watched(prepared: Prepared, utilization: Utilization | None, step: int) -> Iterator[Sink]:
     """All that writes down what happens, on the first rank; `step` is where the run goes on."""
-    utilization = prepared.utilization
     if not prepared.ranks.first:
         yield lambda _: None
         return
