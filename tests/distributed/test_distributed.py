@@ -37,7 +37,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         timeout=240,
         check=False,
     )
-    assert done.returncode == 0, done.stderr[:6000]
+    assert done.returncode == 0, done.stderr[-6000:]
     return folder
 
 

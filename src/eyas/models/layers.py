@@ -87,7 +87,7 @@ def token_shift(
     previous = torch.cat((last[:, None].to(x), x[:, :-1]), dim=1)
     if starts is not None:
         previous = previous.masked_fill(starts[..., None], 0)
-    return previous, x[:, -1]
+    return previous, x[:, -1].clone()  # a view would keep all of x
 
 
 def vector(width: int) -> nn.Parameter:
