@@ -341,6 +341,14 @@ def test_weights_say_how_often_a_document_is_seen() -> None:
     assert [seen[d] for d in range(22)] == [8] * 10 + [2] * 8 + [20] * 4
 
 
+def test_weights_that_leave_passes_empty_are_refused() -> None:
+    corpus = corpus_of([4] * 10)
+    for weight in (1e-9, 0.05):
+        with pytest.raises(UserError, match=r"d:1: a pass sees \S+ of the 10 documents .* larger"):
+            batches(replace(corpus, weights=np.full(10, weight)), BatchConfig(8), 0)
+    assert batches(replace(corpus, weights=np.full(10, 0.1)), BatchConfig(8), 0)
+
+
 def test_times_seen_differ_between_passes_and_follow_from_the_seed() -> None:
     weights = np.full(1000, 0.1)
     first, second = times_seen(weights, 1, 0), times_seen(weights, 1, 1)
@@ -360,3 +368,11 @@ def test_settings_that_exclude_one_another() -> None:
 def test_dropping_everything_is_told() -> None:
     with pytest.raises(UserError, match=r"d:1: nothing is trained .* left out \(drop\)"):
         batches(corpus_of([30, 40]), BatchConfig(8, long="drop"), 0)
+
+
+def test_beginnings_without_an_answer_are_told() -> None:
+    flags = np.zeros(80, bool)
+    flags[[20, 60]] = True
+    corpus = replace(corpus_of([40, 40]), trained=flags)
+    with pytest.raises(UserError, match=r"d:1: nothing is trained .* first 8 tokens .*\(truncate\)"):
+        batches(corpus, BatchConfig(8, long="truncate"), 0)

@@ -350,6 +350,19 @@ def test_the_encoding_that_is_offered_works(tmp_path: Path) -> None:
     assert texts(wide, ReadConfig(encoding="utf-16-be")) == [CHINESE]
 
 
+@pytest.mark.parametrize("name", ["utf-16", "UTF16", "utf-32"])
+@pytest.mark.parametrize("suffix", [".jsonl", ".json", ".csv", ".txt"])
+def test_a_wide_encoding_without_a_mark_is_little_endian(
+    tmp_path: Path, name: str, suffix: str
+) -> None:
+    content = {".csv": f"text\n{CHINESE}\n", ".txt": CHINESE}.get(
+        suffix, json.dumps({"text": CHINESE}, ensure_ascii=False)
+    )
+    kind = "utf-32-le" if "32" in name else "utf-16-le"
+    path = written(tmp_path / f"d{suffix}", content.encode(kind))
+    assert texts(path, ReadConfig(encoding=name)) == [CHINESE]
+
+
 def test_bad_records_of_a_file_are_reported_together(tmp_path: Path) -> None:
     path = written(tmp_path / "d.jsonl", lines(A, b"{", B, {"x": 1}, b"\xff", *[b"{"] * 4))
     said = problem(path)

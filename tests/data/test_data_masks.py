@@ -11,16 +11,17 @@ from eyas.data.answers import (
     Mask,
     answer_spans,
     line_answer_spans,
-    marker_of,
     marker_pair,
     marker_spans,
     masked,
     spans_of,
 )
+from eyas.data.markers import marker_of
 from eyas.data.marking import byte_widths, tokenize
 from eyas.data.spans import Span
 from eyas.data.template import Message, render
 from eyas.data.world import World
+from eyas.errors import UserError
 
 
 @pytest.fixture(scope="module")
@@ -220,7 +221,7 @@ def test_a_marker_is_a_text_or_the_number_of_a_token(
     assert marker_of(value, world.token_bytes) == expected
 
 
-@pytest.mark.parametrize("value", ["0", "130", 65535, "99999999"])
+@pytest.mark.parametrize("value", ["0", "130", 65535, "99999999", "9" * 5000])
 def test_a_token_that_is_no_text_is_no_marker(world: World, value: str | int) -> None:
-    with pytest.raises(ValueError, match=f"mask_id {value}: .*text"):
+    with pytest.raises(UserError, match=f"mask_id {value}: .*text"):
         marker_of(value, world.token_bytes)

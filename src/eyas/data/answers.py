@@ -13,7 +13,7 @@ found all the same, and so is the end of a Chinese turn, whose first line end be
 """
 
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Literal
 
 from eyas.data.spans import Span, joined
@@ -86,22 +86,6 @@ def marker_pair(mask_id: Sequence[str]) -> tuple[str, str]:
             f"<answer>,</answer>; it has {', '.join(map(repr, mask_id)) or 'none'}"
         )
     return mask_id[0], mask_id[1]
-
-
-def marker_of(value: str | int, token_bytes: Callable[[int], bytes]) -> str:
-    """The text of a marker: a token's where `value` is its number, else `value` itself.
-
-    Raises ValueError for a token that stands for no whole text.
-    """
-    if isinstance(value, str) and not (value.isascii() and value.isdigit()):
-        return value
-    try:
-        text = token_bytes(int(value)).decode()
-    except (UnicodeDecodeError, LookupError):
-        text = ""
-    if not text:
-        raise ValueError(f"mask_id {value}: this token stands for no text; give the marker's text")
-    return text
 
 
 def _spoken(text: str, marker: re.Pattern[str]) -> tuple[Span, ...]:

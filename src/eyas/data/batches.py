@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Int64
+from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
 from eyas.data.corpus import Corpus
@@ -176,6 +176,7 @@ def _pass(corpus: Corpus, config: BatchConfig, seed: int, epoch: int) -> Rows:
         return alone(_pieces(corpus, config, chance))
     pieces = _pieces(corpus, config)
     if corpus.weights is not None:
+        _check_weights(corpus, corpus.weights[np.unique(pieces.documents)])
         often = times_seen(corpus.weights, seed, epoch)[pieces.documents]
         pieces = pieces.at(np.repeat(np.arange(len(pieces)), often))
     rows = _laid(pieces.at(chance.permutation(len(pieces))), config)
@@ -204,12 +205,25 @@ def _pieces(
 
 
 def _nothing(corpus: Corpus, config: BatchConfig) -> str:
-    dropped = f" and long documents are left out ({config.long})" if config.long != "split" else ""
+    long = {
+        "split": "",
+        "truncate": f", while only their first {config.ctx} tokens count (truncate)",
+        "drop": f", while those of more than {config.ctx} tokens are left out (drop)",
+    }[config.long]
     return (
-        f"{corpus.places[0]}: nothing is trained in the {len(corpus)} documents from here on"
-        f"{dropped}; answers follow 'Assistant:' at the start or after a blank line, or are "
-        "messages of the role assistant; mask all trains everything"
+        f"{corpus.places[0]}: nothing is trained in the {len(corpus)} documents from here on{long}; "
+        "answers follow 'Assistant:' at the start or after a blank line, or are messages of the "
+        "role assistant, or stand between the two of mask_id; mask all trains everything"
     )
+
+
+def _check_weights(corpus: Corpus, weights: Float[np.ndarray, "documents"]) -> None:
+    """Raises UserError where many passes would have no document in them."""
+    if (seen := weights.sum()) < 1:
+        raise UserError(
+            f"{corpus.places[0]}: a pass sees {seen:.2g} of the {len(weights)} documents from here "
+            "on with these weights; give larger ones"
+        )
 
 
 def _batch(corpus: Corpus, rows: Rows, chosen: range, config: BatchConfig) -> Batch:

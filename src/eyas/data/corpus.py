@@ -11,8 +11,8 @@ from typing import IO, Any, TypeAlias
 import numpy as np
 from jaxtyping import Bool, Float, Int64, Integer
 
-from eyas.data.answers import marker_of
 from eyas.data.binidx import check_vocabulary
+from eyas.data.markers import with_marker_texts
 from eyas.data.pieces import Long, cut, has_trained_target, pair_counts
 from eyas.data.places import GrowingPlaces, NumberedPlaces, chosen_places
 from eyas.data.reading import Document, ReadConfig, is_tokens, read_documents
@@ -143,9 +143,7 @@ def _load(
     processes: int,
     watch: Watch,
 ) -> Corpus:
-    if reading.mask_id:
-        markers = tuple(marker_of(value, tokenizer.token_bytes) for value in reading.mask_id)
-        reading = dataclasses.replace(reading, mask_id=markers)
+    reading = with_marker_texts(reading, tokenizer)
     if is_tokens(source, reading):
         return _load_tokens(source, tokenizer, vocab_size, reading)
     found = spooled(watch(read_documents(source, reading)), tokenizer, processes, vocab_size)

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from eyas.data.corpus import Corpus, load_corpus
 from eyas.data.lint import Linter
+from eyas.data.markers import with_marker_texts
 from eyas.data.outward import data_files_at, outward_findings
 from eyas.data.reading import Bad, Document, ReadConfig, is_tokens, scan
 from eyas.data.spans import Span
@@ -33,6 +34,7 @@ def survey(
 
     Raises UserError where the source as a whole cannot be read.
     """
+    reading = with_marker_texts(reading, tokenizer)
     linter = Linter(rendered=reading.mask == "auto")
     if is_tokens(source, reading):
         corpus = load_corpus([source], tokenizer, tokenizer.vocab_size, reading)

@@ -107,6 +107,7 @@ def joined(ranks: Ranks, environment: Mapping[str, str], backend: str) -> Iterat
     )
     try:
         yield
+        dist.barrier()  # no one leaves while another may still hear from it
     except (RuntimeError, dist.DistBackendError) as error:
         if not _is_lost(error):
             raise

@@ -14,6 +14,7 @@ DataType = Literal[
     "numpy", "uint16", "dummy", "binidx", "wds_img",
 ]  # fmt: skip
 
+_SHORTEST_ROW = 2  # tokens: one pair of input and target
 _ENCODINGS = ("utf-8", "utf-16", "utf-16-le", "utf-16-be", "gb18030", "gbk", "big5", "cp1252")
 
 
@@ -42,11 +43,15 @@ class ReadConfig:
     row_length: Annotated[int | None, "for the data type uint16: tokens of a row"] = None
 
     def __post_init__(self) -> None:
-        if self.data_type == "uint16" and not (self.row_length and self.row_length > 1):
+        if self.data_type == "uint16" and self.row_length is None:
             raise ValueError(
                 "data_type uint16 is rows of tokens without an index; give row_length as well, the "
                 "tokens of a row"
             )
+        if self.row_length is not None and self.data_type != "uint16":
+            raise ValueError("row_length goes with data_type uint16; leave it out")
+        if self.row_length is not None and self.row_length < _SHORTEST_ROW:
+            raise ValueError(f"row_length = {self.row_length} must be at least {_SHORTEST_ROW}")
         if self.data_type == "wds_img":
             raise ValueError(
                 "data_type wds_img was left over from an image experiment in RWKV-LM and never "
@@ -55,6 +60,8 @@ class ReadConfig:
         mapped_fields(self.map)
         if self.mask == "se":
             marker_pair(self.mask_id)
+        elif self.mask_id:
+            raise ValueError(f"mask_id goes with mask se, not {self.mask}; leave one of them out")
         if self.encoding is not None:
             _check_encoding(self.encoding)
 
@@ -63,6 +70,8 @@ def _check_encoding(name: str) -> None:
     try:
         codecs.lookup(name)
         "a".encode(name)  # refuses what is no encoding of text, such as hex
+        # and what only takes whole words, such as idna
+        codecs.getincrementaldecoder(name)("surrogateescape").decode(b"a")
     except (LookupError, ValueError):
         hint = did_you_mean(name, _ENCODINGS) or f"; give one such as {', '.join(_ENCODINGS)}"
         raise ValueError(f"encoding {name!r} is unknown{hint}") from None

@@ -24,8 +24,11 @@ def encoding_of(head: bytes, given: str | None) -> str:
     marked = next((name for mark, name in _MARKS if head.startswith(mark)), None)
     if given is None:
         return marked or "utf-8"
-    same = marked and codecs.lookup(given).name[:_FAMILY] == marked[:_FAMILY]
-    return marked if marked and same else given
+    name = codecs.lookup(given).name
+    if marked and name[:_FAMILY] == marked[:_FAMILY]:
+        return marked
+    # Without a mark Python takes little-endian for it in some places, and refuses it in others.
+    return f"{name}-le" if name in ("utf-16", "utf-32") else given
 
 
 def text_of(file: io.BufferedReader, encoding: str, newline: str) -> io.TextIOWrapper:
