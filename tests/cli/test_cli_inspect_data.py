@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import os
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ from eyas.data.binidx import write
 
 
 def lines(path: Path, *texts: str) -> Path:
+    path.parent.mkdir(exist_ok=True)
     path.write_text("".join(json.dumps({"text": text}) + "\n" for text in texts))
     return path
 
@@ -110,6 +112,36 @@ def test_options_of_reading(eyas, folder: Path) -> None:
     code, out, err = eyas("inspect", "d.data", *reading)
     assert (code, err) == (0, "")
     assert "User: 你好\n\nAssistant:[[ 世界]]" in out
+
+
+def test_a_folder_of_which_one_kind_is_looked_at(eyas, folder: Path) -> None:
+    lines(folder / "mixed" / "a.jsonl", "a record of the folder")
+    (folder / "mixed" / "b.txt").write_text("a text of the folder")
+    code, _, err = eyas("inspect", "mixed")
+    assert (code, "choose with --data-type" in err) == (2, True)
+    for kind in ("jsonl", "txt"):
+        code, out, err = eyas("inspect", "mixed", "--data-type", kind)
+        assert (code, err) == (0, "")
+        assert "documents 1 documents" in " ".join(out.split())
+
+
+def test_markers_that_are_tokens(eyas) -> None:
+    marked = ("--mask", "se", "--mask-id", "59", "--mask-id", "11", "--tokenizer", "world-bytes")
+    code, out, err = eyas("inspect", "d.jsonl", *marked)
+    assert (code, err) == (0, "")
+    assert "User:[[ 0\n]]\nAssistant:[[ number 0]]" in out  # from ":" to the line end
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="there are no pipes in the file system")
+def test_pipes_and_links_that_lead_nowhere(eyas, folder: Path) -> None:
+    os.mkfifo(folder / "pipe.jsonl")
+    (folder / "lost.jsonl").symlink_to("gone.jsonl")
+    for name, said in {
+        "pipe.jsonl": "pipe.jsonl: is no regular file but a pipe",
+        "lost.jsonl": "lost.jsonl: is a link to gone.jsonl, which is not there",
+    }.items():
+        code, _, err = eyas("inspect", name)
+        assert (code, err.startswith(f"eyas: {said}"), err.count("\n")) == (2, True, 1)
 
 
 MISTAKES = {

@@ -180,6 +180,17 @@ def test_trained_spans_survive(eyas) -> None:
     assert binidx.read(Path("c")).trained is None
 
 
+def test_answers_are_found_in_tokens_as_in_their_text(eyas) -> None:
+    lines("d.jsonl", [{"messages": chat} for chat in CHATS])
+    done(eyas, "d.jsonl", "of_text")
+    done(eyas, "d.jsonl", "whole", "--no-mask")
+    assert not Path("whole.mask.bin").exists()
+    for mask in ("qa", "answers"):
+        done(eyas, "whole", "of_tokens", "--mask", mask, "--overwrite")
+        for end in (".bin", ".idx", ".mask.bin", ".mask.idx"):
+            assert Path(f"of_tokens{end}").read_bytes() == Path(f"of_text{end}").read_bytes()
+
+
 def test_reading_options(eyas) -> None:
     lines("q.jsonl", [{"frage": "a", "antwort": "b"}])
     done(eyas, "q.jsonl", "q", "--map", "frage:user,antwort:assistant", "--tokenizer", "bytes")
@@ -276,7 +287,7 @@ def test_bad_inputs_leave_nothing_behind(eyas) -> None:
         (["good.jsonl", "bad.jsonl", "x", "--shuffle"], 'bad.jsonl:2: "text" is a number'),
         (["cut", "x"], "cut.bin: no such file; binidx data needs both"),
         (["wide", "x"], "wide.bin document 1: token 70000 is outside the model's vocabulary of"),
-        (["wide", "x", "--mask", "answers"], "has no text to find answers in"),
+        (["good.jsonl", "x", "--mask", "se", "--mask-id", "<", "--mask-id", "0"], "mask_id 0: "),
         (["good.jsonl", "x", "--tokenizer", "wrld"], "did you mean 'world'?"),
     ]:
         assert problem in refused(eyas, *arguments)

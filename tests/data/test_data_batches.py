@@ -374,5 +374,5 @@ def test_beginnings_without_an_answer_are_told() -> None:
     flags = np.zeros(80, bool)
     flags[[20, 60]] = True
     corpus = replace(corpus_of([40, 40]), trained=flags)
-    with pytest.raises(UserError, match=r"d:1: nothing is trained .* first 8 tokens .*\(truncate\)"):
+    with pytest.raises(UserError, match=r"d:1: nothing is trained .* first 8 .*\(truncate\)"):
         batches(corpus, BatchConfig(8, long="truncate"), 0)

@@ -3,6 +3,7 @@
 import json
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -383,3 +384,11 @@ def test_characters_that_stand_for_marks(tmp_path: Path) -> None:
 def test_half_a_surrogate_pair(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="half a surrogate pair"):
         template(tmp_path, "{{ tools | tojson }}").render(CHAT[:1], [{"name": "\ud800"}])
+
+
+def test_turns_that_are_only_read(tmp_path: Path) -> None:
+    messages = [*CHAT[:2], replace(CHAT[2], trained=False), *CHAT[3:]]
+    found = template(tmp_path, G1_FILE).render(messages)
+    assert [span.text for span in found if span.trained] == [" 2"]
+    with pytest.raises(ValueError, match=r"weight 0.* leave \{% generation %\} out"):
+        template(tmp_path, CHATML_MARKED).render(messages)

@@ -33,7 +33,7 @@ def test_a_config_goes_to_a_file_and_back() -> None:
         ({"map": ["a:b"]}, "map entry 'a:b': 'b' is none of text, messages, system"),
         ({"data_type": "wds_img"}, "data_type wds_img was left over from an image experiment"),
         ({"data_type": "uint16"}, "data_type uint16 is rows of tokens without an index"),
-        ({"data_type": "uint16", "row_length": 1}, "row_length = 1 must be at least 2"),
+        ({"data_type": "uint16", "row_length": 1}, "data_type uint16 is rows of tokens"),
         ({"row_length": 8}, "row_length goes with data_type uint16; leave it out"),
         ({"data_type": "json1"}, "data_type = 'json1' must be one of auto, jsonl, json"),
     ],

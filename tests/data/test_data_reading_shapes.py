@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 from documents import jsonl, problem, read, spans, texts
 
-from eyas.data.reading import ReadConfig, Span, instruction_spans
+from eyas.data.instructions import instruction_spans
+from eyas.data.reading import ReadConfig, Span
 
 ASKED = (Span("User: q\n\nAssistant:", False), Span(" r", True))
 BOTH = "User: i\nx\n\nAssistant: o"
@@ -102,6 +103,37 @@ def test_thinking_and_tools(tmp_path: Path) -> None:
         ('User: Function output:\n{"y": 2}\n\nAssistant:', False),
         (" <think>\n</think>\nr", True),
     ]
+
+
+def test_the_older_form_of_calls(tmp_path: Path) -> None:
+    call = {"name": "f", "arguments": '{"x": 1}'}
+    record = {
+        "functions": [{"name": "f", "parameters": {"properties": {"x": {"type": "int"}}}}],
+        "messages": [
+            turn("user", "q"),
+            turn("assistant", None, function_call=call),
+            turn("function", "7", name="f"),
+            turn("assistant", "r"),
+        ],
+    }
+    told = '{"name":"f","arguments":{"x":{"type":"int"}}}'
+    assert texts(jsonl(tmp_path, record)) == [
+        f"System: Tools:\n[\n{told}\n]\nReturn only a JSON function call.\n\nUser: q\n\n"
+        'Assistant: ```json\n{"name":"f","arguments":{"x":1}}\n```\n\n'
+        "User: Function output:\n7\n\nAssistant: r"
+    ]
+
+
+def test_turns_of_weight_0_are_only_read(tmp_path: Path) -> None:
+    said = [turn("user", "a"), turn("assistant", "b", weight=0), turn("user", "c")]
+    weighed = {"messages": [*said, turn("assistant", "d", weight=1)]}
+    assert spans(weighed, tmp_path) == (
+        Span("User: a\n\nAssistant: b\n\nUser: c\n\nAssistant:", False),
+        Span(" d", True),
+    )
+    bad = {"messages": [turn("user", "a"), turn("assistant", "b", weight=0.5)]}
+    expected = 'data.jsonl:1: message 2: "weight" is 0.5; it must be 1, trained, or 0'
+    assert problem(jsonl(tmp_path, bad)) == expected
 
 
 def test_sharegpt_calls(tmp_path: Path) -> None:

@@ -228,6 +228,13 @@ def test_a_tool_call_without_a_name(call: dict[str, Any]) -> None:
         tool_call_content([call])
 
 
+@pytest.mark.parametrize("properties", [1, "x", ["a"]])
+def test_a_tool_whose_schema_is_none(properties: object) -> None:
+    tool = {"name": "clock", "parameters": {"properties": properties, "required": ["a"]}}
+    with pytest.raises(ValueError, match='"properties" are no object; give'):
+        tools_system([tool])
+
+
 @pytest.mark.parametrize(
     "call", [{"name": "\ud800"}, {"name": "a", "arguments": '{"x": "\\ud800"}'}]
 )

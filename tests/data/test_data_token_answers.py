@@ -9,6 +9,7 @@ from eyas.data.token_answers import answers_in_tokens
 PIECES = [
     b"", b"User:", b" hi", b"\n\n", b"Assistant:", b" yes", b"Assist", b"ant: y", b"es",
     b"\n\nUser", b": no", "好".encode()[:2], "好".encode()[2:], b"\xff", b"<a>", b"b</", b"a>",
+    b"Instruction:", b"\nResponse:",
 ]  # fmt: skip
 ID = {piece: number for number, piece in enumerate(PIECES)}
 
@@ -41,6 +42,11 @@ def test_tutorials_qa(pieces, expected):
 def test_two_markers_of_mask_id():
     pieces = [b" hi", b"<a>", b" yes", b"b</", b"a>", b" hi", b""]
     assert trained(pieces, "se", ("<a>", "</a>")) == "..xxx.."
+
+
+def test_old_instructions():
+    pieces = [b"Instruction:", b" hi", b"\nResponse:", b" yes", b""]
+    assert trained(pieces, "answers") == "...xx"
 
 
 def test_each_document_for_itself():

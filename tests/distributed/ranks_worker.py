@@ -14,7 +14,7 @@ from eyas.run import prepare, train
 from eyas.settings import Run
 from eyas.training.engine import EngineConfig, full
 from eyas.training.events import Step, Validated
-from eyas.training.ranks import Ranks, found_ranks, joined
+from eyas.training.ranks import Ranks, found_ranks, joined, leave
 
 CASES = [
     ("ddp", "none"),
@@ -82,6 +82,7 @@ def main() -> None:
             rest = case_run(folder, strategy, "none", 2, STEPS, f"{strategy} one-two")
             found[f"{strategy} rest"] = trained(rest, ranks)
     (folder / f"rank{ranks.rank}.json").write_text(json.dumps(found))
+    leave(0)
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -39,9 +40,17 @@ def steps_of(folder: Path) -> int:
     return path.read_text().count('"event": "step"') if path.exists() else 0
 
 
+def checkpoints_of(folder: Path) -> list[str]:
+    return sorted(path.name for path in (folder / "run" / "checkpoints").glob("0*"))
+
+
 def wait_for_steps(run: subprocess.Popen[str], folder: Path, count: int) -> None:
+    wait_for(run, lambda: steps_of(folder) >= count)
+
+
+def wait_for(run: subprocess.Popen[str], what: Callable[[], bool]) -> None:
     until = time.monotonic() + 60
-    while steps_of(folder) < count:
+    while not what():
         assert run.poll() is None, run.communicate()
         assert time.monotonic() < until
         time.sleep(0.05)
@@ -66,12 +75,17 @@ def test_one_of_two_is_killed_and_the_run_goes_on(folder: Path) -> None:
     assert run.returncode == 128 + signal.SIGKILL
     assert "process 1 was ended by SIGKILL" in errors
     assert "Traceback" not in output + errors
-    again = start(folder, "--steps", "100000", "--save-every", "4")
+    again = start(folder, "--steps", "100000", "--save-every", "100000")
     wait_for_steps(again, folder, steps_of(folder) + 1)
+    before = checkpoints_of(folder)
+    again.send_signal(signal.SIGUSR1)
+    wait_for(again, lambda: checkpoints_of(folder) != before)
     again.send_signal(signal.SIGTERM)
     output, errors = again.communicate(timeout=60)
     assert again.returncode == 128 + signal.SIGTERM
     assert "resuming after step" in output
+    assert "Traceback" not in errors
+    assert "death signal" not in errors
     assert "The same command goes on from here." in output
     newest = sorted((folder / "run" / "checkpoints").iterdir())[-1]
     assert json.loads((newest / "progress.json").read_text())["step"] == steps_of(folder)

@@ -106,12 +106,12 @@ def test_both_names_of_the_variables_in_merge_pissa(folder, names: tuple[str, st
     assert words[words.index("--lora_checkpoint") + 1] == "b"
 
 
-def test_the_tutorials_merge_script_says_what_is_wrong_with_it(folder, refused) -> None:  # noqa: ARG001
+def test_the_tutorials_merge_script_has_empty_variables(folder, refused) -> None:  # noqa: ARG001
+    """As printed it defines pissa_init and passes $lora_init: files beside --output are meant."""
     script = "python merge/merge.py --base_model b --lora_init $lora_init \\\n"
-    script += "--lora_checkpoint $lora_checkpoint --output o --type pissa"
+    script += "--lora_checkpoint $lora_checkpoint --output nowhere/o --type pissa"
     line = refused(*words_of(script))
-    for flag in ("--lora_init", "--lora_checkpoint"):
-        assert f"{flag} has no value: the variable behind it is empty, or of another name" in line
+    assert "--lora_checkpoint: missing (the variable behind it is empty, or of another name" in line
 
 
 def test_every_script_runs_in_every_shell(folder, refused) -> None:  # noqa: ARG001

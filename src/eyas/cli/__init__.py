@@ -1,5 +1,7 @@
 """The command line. Each verb is one thin file; none is imported before it is called."""
 
+import sys
+
 import click
 
 from eyas.cli.options import Group, Verb, run_cli
@@ -43,4 +45,9 @@ group = Group(
 
 
 def main() -> int:
-    return run_cli(group)
+    code = run_cli(group)
+    if "torch.distributed" not in sys.modules:
+        return code
+    from eyas.training.ranks import leave
+
+    return leave(code)

@@ -37,12 +37,26 @@ def command(path: Path, fix: Path | None, overwrite: bool, typed: dict[str, Any]
       blank lines inside a turn are line ends
       copies of documents, U+FFFD and turns without an answer are left: you decide
     """
+    _check(path)
     if not typed.get("data_type") and not is_data(path):
         if typed or fix or overwrite:
-            raise UserError(f"{path}: is {inspect(path).kind}; options go with training data only")
+            raise UserError(
+                f"{path}: is {inspect(path).kind}; options go with training data only: leave them "
+                "out, or say with --data-type which data it is"
+            )
         for line in inspect(path).lines():
             click.echo(line)
     elif fix:
         repair_data(path, fix, typed, overwrite)
     else:
         inspect_data(path, typed)
+
+
+def _check(path: Path) -> None:
+    """Raises UserError for links that lead nowhere, and for pipes, which nothing may come from."""
+    if not path.exists() and path.is_symlink():
+        raise UserError(f"{path}: is a link to {path.readlink()}, which is not there; mend it")
+    if path.exists() and not path.is_file() and not path.is_dir():
+        raise UserError(
+            f"{path}: is no regular file but a pipe or a device; write what it gives into a file"
+        )

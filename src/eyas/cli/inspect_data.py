@@ -69,7 +69,7 @@ def inspect_data(path: Path, typed: Mapping[str, object]) -> None:
     if view.validation:
         held_out = survey(view.validation, tokenizer, reading, processes, _watched)
     data = survey(path, tokenizer, reading, processes, _watched)
-    report = describe_data(path)
+    report = describe_data(path) if reading.data_type == "auto" else None
     what = {"data": [str(path), *([report.kind, *report.facts] if report else [])]}
     sections = full_report(data, held_out, tokenizer.name, batch, view.accumulate)
     print_summary({**what, **sections})

@@ -36,6 +36,7 @@ from eyas.settings import (
 )
 from eyas.training.engine import EngineConfig, backend_for, share_threads
 from eyas.training.events import Finished, Step
+from eyas.training.interrupt import await_saves
 from eyas.training.loop import LoopConfig
 from eyas.training.optim import OptimConfig
 from eyas.training.ranks import Ranks, found_ranks, joined
@@ -70,6 +71,7 @@ def train(what: tuple[str, ...], method: str | None, dry_run: bool, typed: dict[
 
     Ctrl-C or SIGTERM saves and ends the run, with exit code 130 or 143.
     """
+    await_saves()
     run = _run(what, method, typed)
     ranks = found_ranks(os.environ)
     if ranks is None and run.engine.world > 1:

@@ -6,7 +6,7 @@ found all the same, and so is the end of a Chinese turn, whose first line end be
 | mask | trained |
 | --- | --- |
 | all, none, pad | everything: padding is never trained, so that the tutorial's two are one |
-| answers | what follows `Assistant:`, where turns are parted by blank lines |
+| answers | what follows `Assistant:`, where turns are parted by blank lines, or `Response:` |
 | qa | the tutorial's: from a line's `Assistant:` to the next line that begins `User:` |
 | se | from the first marker of `mask_id` to the second |
 | auto | everything, of conversations the answers |
@@ -16,6 +16,7 @@ import re
 from collections.abc import Iterable, Sequence
 from typing import Literal
 
+from eyas.data.instructions import instruction_spans
 from eyas.data.spans import Span, joined
 
 Mask = Literal["auto", "all", "answers", "none", "pad", "qa", "se"]
@@ -27,7 +28,7 @@ _LINE = re.compile(r"^(User|Assistant):", re.MULTILINE)
 def spans_of(text: str, mask: Mask, mask_id: Sequence[str] = ()) -> tuple[Span, ...]:
     """A text with its trained parts; the spans join to it. `mask_id`: the markers of `se`."""
     if mask == "answers":
-        return answer_spans(text)
+        return instruction_spans(text) or answer_spans(text)
     if mask == "qa":
         return line_answer_spans(text)
     if mask == "se":

@@ -211,9 +211,9 @@ def _nothing(corpus: Corpus, config: BatchConfig) -> str:
         "drop": f", while those of more than {config.ctx} tokens are left out (drop)",
     }[config.long]
     return (
-        f"{corpus.places[0]}: nothing is trained in the {len(corpus)} documents from here on{long}; "
-        "answers follow 'Assistant:' at the start or after a blank line, or are messages of the "
-        "role assistant, or stand between the two of mask_id; mask all trains everything"
+        f"{corpus.places[0]}: nothing is trained in the {len(corpus)} documents from here on"
+        f"{long}; answers follow 'Assistant:' at the start or after a blank line, or are messages "
+        "of the role assistant, or stand between the two of mask_id; mask all trains everything"
     )
 
 

@@ -17,9 +17,8 @@ from eyas.data.pieces import Long, cut, has_trained_target, pair_counts
 from eyas.data.places import GrowingPlaces, NumberedPlaces, chosen_places
 from eyas.data.reading import Document, ReadConfig, is_tokens, read_documents
 from eyas.data.spooling import spooled
-from eyas.data.token_answers import answers_in_tokens
-from eyas.data.token_sources import name_of, read_tokens
-from eyas.data.tokenizer import Ids, Tokenizer
+from eyas.data.token_sources import name_of, read_tokens, trained_tokens
+from eyas.data.tokenizer import Tokenizer
 from eyas.errors import UserError
 
 Watch: TypeAlias = Callable[[Iterable[Document]], Iterable[Document]]
@@ -161,18 +160,10 @@ def _load_tokens(
     tokens = data.tokens
     if tokens.dtype not in (np.uint16, np.int32):
         tokens = tokens.astype(np.uint16 if vocab_size <= 1 << 16 else np.int32)
-    # One true byte seen as many: a mark for each token of a mapped file would fill the memory.
-    trained = np.broadcast_to(np.True_, tokens.shape)
-    if reading.mask in ("answers", "qa", "se"):
-        if isinstance(tokenizer, Ids):
-            raise UserError(
-                f"{source}: to find answers in tokens their text is needed, and no tokenizer is "
-                f"known for it; add --tokenizer, or leave --mask {reading.mask} out"
-            )
-        parts = (reading.mask, reading.mask_id, tokenizer.token_bytes)
-        trained = answers_in_tokens(tokens, data.offsets, *parts)
-    elif data.trained is not None and reading.mask == "auto":
-        trained = data.trained
+    trained = trained_tokens(source, data, reading, tokenizer)
+    if trained is None:
+        # One true byte seen as many: a mark for each token of a mapped file would fill the memory.
+        trained = np.broadcast_to(np.True_, tokens.shape)
     return Corpus(tokens, trained, data.offsets, places)
 
 

@@ -64,13 +64,18 @@ class JinjaTemplate:
         if self._marked:
             _check(messages)
         whole = whole_text(self._text(turns, tools, False))
-        spans = _marked(whole) if self._marked else self._found(turns, tools, whole)
+        trained = [message.trained for message in messages]
+        spans = _marked(whole) if self._marked else self._found(turns, tools, whole, trained)
         if not spans:
             raise ValueError(f"{self._name}: the template writes nothing of this conversation")
         return spans
 
     def _found(
-        self, turns: list[dict[str, Any]], tools: Sequence[Mapping[str, Any]], whole: str
+        self,
+        turns: list[dict[str, Any]],
+        tools: Sequence[Mapping[str, Any]],
+        whole: str,
+        trained: Sequence[bool],
     ) -> tuple[Span, ...]:
         """The text with the assistant's turns trained, found by rendering less of it."""
         spans, done = [], 0
@@ -83,7 +88,10 @@ class JinjaTemplate:
                 problem = _difference(prompt if whole.startswith(text) else text, whole)
                 raise ValueError(f"{self._name}: message {i + 1} of the conversation {problem}")
             end = len(whole) - len(whole[len(text) :].lstrip())
-            spans += [Span(whole[done : len(prompt)], False), Span(whole[len(prompt) : end], True)]
+            spans += [
+                Span(whole[done : len(prompt)], False),
+                Span(whole[len(prompt) : end], trained[i]),
+            ]
             done = end
         return joined([*spans, Span(whole[done:], False)])
 
@@ -127,8 +135,13 @@ def _turn(message: Message) -> dict[str, Any]:
 
 
 def _check(messages: Sequence[Message]) -> None:
-    """Raises ValueError where a text holds what marks the generated parts."""
+    """Raises ValueError where the marks of the generated parts cannot say what is trained."""
     for message in messages:
+        if not message.trained:
+            raise ValueError(
+                "a turn is not trained (weight 0), and the template marks all of the assistant's; "
+                "leave {% generation %} out of it, or the weight"
+            )
         if found := MARK.search(f"{message.content}{message.thinking}"):
             raise ValueError(f"a text holds U+{ord(found[0]):X}, which is no character; remove it")
 

@@ -17,12 +17,14 @@ class Message:
     `thinking` is what the assistant thinks before the answer; "" says that it does not think, None
     says nothing about it. `tool_calls` are the assistant's, as OpenAI's records have them:
     `{"function": {"name": …, "arguments": …}}`; the bare `{"name": …, "arguments": …}` will do.
+    `trained`: an assistant's turn that is not is only read.
     """
 
     role: str
     content: str
     thinking: str | None = None
     tool_calls: tuple[Mapping[str, Any], ...] = ()
+    trained: bool = True
 
 
 @runtime_checkable

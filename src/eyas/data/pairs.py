@@ -14,12 +14,13 @@ from filelock import FileLock, Timeout
 
 from eyas.data import binidx
 from eyas.data.binidx_write import Written, mask_at, pair_at, write_batches
+from eyas.data.markers import with_marker_texts
 from eyas.data.places import NumberedPlaces
 from eyas.data.preparing import token_batches
 from eyas.data.reading import Document, ReadConfig, is_tokens, read_documents
 from eyas.data.spooling import repeated
 from eyas.data.token_batch import TokenBatch
-from eyas.data.token_sources import name_of, read_tokens
+from eyas.data.token_sources import name_of, read_tokens, trained_tokens
 from eyas.data.tokenizer import Tokenizer
 from eyas.errors import UserError
 from eyas.files import remove_temporaries
@@ -58,7 +59,8 @@ def source_batches(
     there is no document at all.
     """
     some = False
-    for run in _runs([_opened(source, vocab_size, reading) for source in sources]):
+    reading = with_marker_texts(reading, tokenizer)
+    for run in _runs([_opened(source, tokenizer, vocab_size, reading) for source in sources]):
         if isinstance(run, _Tokens):
             batches = run.batches()
         else:
@@ -152,20 +154,14 @@ class _Tokens:
 _Opened: TypeAlias = Iterator[Document] | _Tokens
 
 
-def _opened(source: Path, vocab_size: int, reading: ReadConfig) -> _Opened:
+def _opened(source: Path, tokenizer: Tokenizer, vocab_size: int, reading: ReadConfig) -> _Opened:
     if not is_tokens(source, reading):
         return read_documents(source, reading, keep_empty=True)
-    if reading.mask in ("answers", "qa", "se"):
-        raise UserError(
-            f"{source}: data of tokens has no text to find answers in; leave --mask "
-            f"{reading.mask} out, or give the data as text (.jsonl)"
-        )
     data = read_tokens(source, reading)
-    if reading.mask != "auto":
-        data = dataclasses.replace(data, trained=None)
     places = NumberedPlaces(f"{name_of(source, reading)} document", data.numbers)
     remedy = "name the --tokenizer that they were made with, or their --model"
     binidx.check_vocabulary(data, vocab_size, places, remedy)
+    data = dataclasses.replace(data, trained=trained_tokens(source, data, reading, tokenizer))
     return _Tokens(data, places)
 
 

@@ -105,7 +105,8 @@ class Copying:
         if repaired is None:
             return None
         whole, changed = repaired
-        return json.dumps(whole, ensure_ascii=False) if changed else text
+        # A line of UTF-16 in a file of something else may keep half of its end.
+        return json.dumps(whole, ensure_ascii=False) if changed else text.rstrip("\r")
 
     def _others(self, file: DataFile, encodings: list[str]) -> None:
         """Records that are no JSON lines: as they are read."""

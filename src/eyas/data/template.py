@@ -63,7 +63,7 @@ class G1:
             rest = (f" {body}" if body else "") + ("\n\n" if index < len(messages) else "")
             spans += [
                 Span(f"{NAMES[message.role]}:", False),
-                Span(rest, message.role == "assistant"),
+                Span(rest, message.role == "assistant" and message.trained),
             ]
         return joined(spans)
 
@@ -134,13 +134,18 @@ def _body(message: Message) -> str:
 
 
 def _described(tool: Mapping[str, Any]) -> dict[str, Any]:
-    """A tool as G1 knows it: name, description, arguments. One without a schema stays as it is."""
+    """A tool as G1 knows it: name, description, arguments. One without a schema stays as it is.
+
+    Raises ValueError for a schema that is none.
+    """
     function = tool.get("function", tool)
     schema = function.get("parameters") if isinstance(function, Mapping) else None
     if not isinstance(schema, Mapping):
         return dict(function if isinstance(function, Mapping) else tool)
     described = {key: function[key] for key in ("name", "description") if key in function}
     described["arguments"] = arguments = schema.get("properties") or {}
+    if not isinstance(arguments, Mapping):
+        raise ValueError('a tool\'s "properties" are no object; give {"x": {"type": "..."}, ...}')
     required = schema.get("required")
     if isinstance(required, list) and any(name not in required for name in arguments):
         described["required"] = required

@@ -45,10 +45,16 @@ def checkpoint_at(path: Path) -> Checkpoint:
 
 
 def steps_done(path: Path) -> tuple[int, int] | None:
-    """How many steps of how many a run directory has behind it; None for anything else."""
+    """How many steps of how many an unfinished run has behind it; None for anything else.
+
+    A run that patience or a budget has ended is finished: its result is there.
+    """
     if not (path / SETTINGS).exists():
         return None
-    return checkpoint_at(path).progress.step, read_run(path).loop.steps or 0
+    step, result = checkpoint_at(path).progress.step, path / "adapter.safetensors"
+    if result.exists() and load_adapter(result).step == step:
+        return None
+    return step, read_run(path).loop.steps or 0
 
 
 def merge_run(

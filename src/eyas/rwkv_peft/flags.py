@@ -57,6 +57,7 @@ class Flag:
     ours: Any = None  # the default here, where it is another one
     also: tuple[str, ...] = ()  # other spellings
     keys: tuple[str, ...] = ()  # of settings: the names that may be in it
+    may_be_empty: bool = False  # typed without a value it is as if it were left out
 
     @property
     def left_out(self) -> Any:

@@ -31,10 +31,10 @@ _TYPES: dict[str, tuple[Kind, ...]] = {
 
 def merge(given: Given) -> int:
     """The exit code. Raises UserError for what the user can mend."""
-    needed = ("base_model", "lora_checkpoint", "output")
-    if missing := [f"--{name}" for name in needed if not given[name]]:
+    if missing := [f"--{name}" for name in ("base_model", "output") if not given[name]]:
         raise UserError(f"{' and '.join(missing)}: missing")
-    base, source, output = (Path(given[name]).expanduser() for name in needed)
+    base, output = (Path(given[name]).expanduser() for name in ("base_model", "output"))
+    source = _source(given, output)
     if output.resolve() in (base.resolve(), source.resolve()):
         raise UserError(f"--output {output}: is what is to be merged; name another file")
     for line in idle_lines(MERGE, given):
@@ -46,6 +46,22 @@ def merge(given: Given) -> int:
         raise UserError(str(error)) from error
     _report(merged)
     return 0
+
+
+def _source(given: Given, output: Path) -> Path:
+    """The rwkv-N.pth; without one, as in the tutorial's script, the last beside `output`."""
+    if given["lora_checkpoint"]:
+        return Path(given["lora_checkpoint"]).expanduser()
+    numbered = {number_of(path): path for path in output.parent.glob("rwkv-*.pth")}
+    found = {number: path for number, path in numbered.items() if number is not None}
+    if not found:
+        raise UserError(
+            "--lora_checkpoint: missing (the variable behind it is empty, or of another name in "
+            f"the script), and {output.parent} holds no rwkv-N.pth"
+        )
+    last = found[max(found)]
+    print(f"--lora_checkpoint: {last}, the last one in the folder of --output")
+    return last
 
 
 def _adapter(given: Given, base: Base, source: Path) -> Adapter:

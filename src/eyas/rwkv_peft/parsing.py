@@ -31,7 +31,8 @@ def parse(flags: Sequence[Flag], words: Sequence[str], program: str, about: str 
     wrong = [_stranger(word, flags) for word in strange if word.startswith("-")]
     values: dict[str, Any] = {}
     for flag in flags:
-        if (typed := getattr(found, flag.name)) is not None:
+        typed = getattr(found, flag.name)
+        if typed is not None and not (flag.may_be_empty and typed in ([], [""])):
             try:
                 values[flag.name] = _value(flag, typed)
             except ValueError as error:

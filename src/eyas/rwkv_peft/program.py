@@ -24,6 +24,15 @@ def main(words: Sequence[str]) -> int:
 
     What the user can mend is one line on standard error and 2; a fault of ours keeps its traceback.
     """
+    code = _main(words)
+    if "torch.distributed" not in sys.modules:
+        return code
+    from eyas.training.ranks import leave
+
+    return leave(code)
+
+
+def _main(words: Sequence[str]) -> int:
     for stream in (sys.stdout, sys.stderr):  # a console of another encoding shows ? instead
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="replace")

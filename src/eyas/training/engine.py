@@ -9,6 +9,7 @@ The gradient of a step is that of the sum of all ranks' losses over the number o
 tokens, whatever the number of ranks.
 """
 
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -273,6 +274,8 @@ def _shard(module: BatchLoss, config: EngineConfig, ranks: Ranks) -> None:
     from torch.distributed.device_mesh import init_device_mesh
     from torch.distributed.fsdp import CPUOffloadPolicy, OffloadPolicy, fully_shard
 
+    # Nothing changes a block's output in place, which is what this is about.
+    warnings.filterwarnings("ignore", message="FSDP2-wrapped module .* returned a view")
     device = module.model.ln_out.weight.device.type
     if not dist.is_initialized():  # one process, whose weights wait in main memory
         meet_alone()

@@ -19,6 +19,13 @@ class Asked:
     save: bool = False
 
 
+def await_saves() -> None:
+    """From here on SIGUSR1 ends the process no more, though nothing can be saved yet."""
+    for number in _SAVING:
+        if signal.getsignal(number) == signal.SIG_DFL:
+            signal.signal(number, lambda *_: None)
+
+
 @contextmanager
 def interruptible() -> Iterator[Callable[[], Asked]]:
     """Gives a function that tells what was asked for; a second signal to end acts as usual.

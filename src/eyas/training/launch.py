@@ -3,8 +3,11 @@
 import logging
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from types import FrameType
 
+import psutil
 from torch.distributed.elastic.multiprocessing.api import SignalException
 from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 from torch.distributed.launcher.api import LaunchConfig, elastic_launch
@@ -19,9 +22,11 @@ def launch(config: EngineConfig, command: Sequence[str]) -> int:
     """Runs `python COMMAND` in a process for each device of this machine; the exit code.
 
     One that fails ends the others; where it ended by a signal, that is said on standard error.
-    A signal is handed on to all, which save and end.
+    A signal is handed on to all, which save and end, or with SIGUSR1 go on.
     """
-    logging.getLogger("torch.distributed.elastic").setLevel(logging.CRITICAL)
+    # The inner two have levels of their own.
+    for name in ("", ".agent.server.api", ".multiprocessing.api"):
+        logging.getLogger(f"torch.distributed.elastic{name}").setLevel(logging.CRITICAL)
     alone = config.num_nodes == 1
     settings = LaunchConfig(
         min_nodes=config.num_nodes,
@@ -36,12 +41,32 @@ def launch(config: EngineConfig, command: Sequence[str]) -> int:
         shutdown_timeout=_SAVING_SECONDS,
     )
     try:
-        elastic_launch(settings, sys.executable)("-u", *command)
+        with _handing_on_saves(command):
+            elastic_launch(settings, sys.executable)("-u", *command)
     except ChildFailedError as failed:
         return _told(failed)
     except SignalException as ended:
         return 128 + int(ended.sigval)
     return 0
+
+
+@contextmanager
+def _handing_on_saves(command: Sequence[str]) -> Iterator[None]:
+    """SIGUSR1 is for the processes that train; the elastic launcher leaves it to us."""
+    if not hasattr(signal, "SIGUSR1"):
+        yield
+        return
+
+    def hand_on(number: int, frame: FrameType | None) -> None:  # noqa: ARG001
+        for child in psutil.Process().children():
+            if child.cmdline()[-len(command) :] == list(command):
+                child.send_signal(number)
+
+    before = signal.signal(signal.SIGUSR1, hand_on)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGUSR1, before)
 
 
 def _told(failed: ChildFailedError) -> int:

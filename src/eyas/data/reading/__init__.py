@@ -8,7 +8,6 @@ spans of a document.
 from eyas.data.reading.config import DataType, ReadConfig
 from eyas.data.reading.document import Bad, Document
 from eyas.data.reading.fields import SHAPES
-from eyas.data.reading.instructions import instruction_spans
 from eyas.data.reading.kinds import ACCEPTED
 from eyas.data.reading.sources import is_tokens, read_documents, scan
 from eyas.data.spans import Span
@@ -21,7 +20,6 @@ __all__ = [
     "Document",
     "ReadConfig",
     "Span",
-    "instruction_spans",
     "is_tokens",
     "read_documents",
     "scan",

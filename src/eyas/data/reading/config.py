@@ -43,15 +43,7 @@ class ReadConfig:
     row_length: Annotated[int | None, "for the data type uint16: tokens of a row"] = None
 
     def __post_init__(self) -> None:
-        if self.data_type == "uint16" and self.row_length is None:
-            raise ValueError(
-                "data_type uint16 is rows of tokens without an index; give row_length as well, the "
-                "tokens of a row"
-            )
-        if self.row_length is not None and self.data_type != "uint16":
-            raise ValueError("row_length goes with data_type uint16; leave it out")
-        if self.row_length is not None and self.row_length < _SHORTEST_ROW:
-            raise ValueError(f"row_length = {self.row_length} must be at least {_SHORTEST_ROW}")
+        self._check_row_length()
         if self.data_type == "wds_img":
             raise ValueError(
                 "data_type wds_img was left over from an image experiment in RWKV-LM and never "
@@ -64,6 +56,17 @@ class ReadConfig:
             raise ValueError(f"mask_id goes with mask se, not {self.mask}; leave one of them out")
         if self.encoding is not None:
             _check_encoding(self.encoding)
+
+    def _check_row_length(self) -> None:
+        if self.data_type != "uint16":
+            if self.row_length is not None:
+                raise ValueError("row_length goes with data_type uint16; leave it out")
+        elif self.row_length is None or self.row_length < _SHORTEST_ROW:
+            found = "" if self.row_length is None else f", not {self.row_length}"
+            raise ValueError(
+                "data_type uint16 is rows of tokens without an index; give row_length as well, the "
+                f"tokens of a row, at least {_SHORTEST_ROW}{found}"
+            )
 
 
 def _check_encoding(name: str) -> None:

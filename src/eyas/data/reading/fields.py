@@ -7,7 +7,7 @@
 | instruction, prompt, query, question, input; 指令, 问题 | what the user says |
 | input, context; 输入 beside one of these | said by the user too, on the next line |
 | output, response, answer, completion, target; 输出, 回答, 答案 | what the assistant answers |
-| system, system_prompt; tools; history | what they say, beside turns or answers |
+| system, system_prompt; tools, functions; history | what they say, beside turns or answers |
 
 Upper and lower case are the same.
 """
@@ -30,7 +30,7 @@ _INPUT = ("input", "输入")
 _CONTEXT = (*_INPUT, "context")
 _ANSWER = ("output", "response", "answer", "completion", "target", "输出", "回答", "答案")
 _SYSTEM = ("system", "system_prompt")
-_TOOLS, _HISTORY = ("tools",), ("history",)
+_TOOLS, _HISTORY = ("tools", "functions"), ("history",)
 _KNOWN = {*_TEXT, *_TURNS, *_PROMPT, *_CONTEXT, *_ANSWER, *_SYSTEM, *_TOOLS, *_HISTORY}
 
 
@@ -89,7 +89,7 @@ def recognized(names: tuple[str, ...]) -> Fields:
     if texts:
         return Fields((Mapped(texts[0], "text"),))
     beside = [Mapped(name, "system") for name in found.all(_SYSTEM)[:1]]
-    beside += [Mapped(name, "tools") for name in found.all(_TOOLS)]
+    beside += [Mapped(name, "tools") for name in found.all(_TOOLS)[:1]]
     if turns:
         return Fields((*beside, Mapped(turns[0], "messages")))
     if pair:

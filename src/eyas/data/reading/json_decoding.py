@@ -47,7 +47,8 @@ def json_problem(error: Exception, text: str) -> str:
     if is_single_quoted(text[: error.pos + 1]):
         return SINGLE_QUOTED
     # The decoder may have gone over the line's end before it found that something is missing.
-    where = f"bad JSON ({error.msg} at column {min(error.pos, len(text.rstrip())) + 1})"
+    column = min(error.pos, len(text.rstrip())) + 1
+    where = f"bad JSON ({error.msg.removesuffix(' at')} at column {column})"
     if error.msg == "Extra data":
         return f"{where}; each line holds one record: begin another line there"
     return f"{where}; mend it there"

@@ -9,7 +9,6 @@ from eyas.data.answers import Mask, masked, spans_of
 from eyas.data.reading.config import ReadConfig
 from eyas.data.reading.conversations import content_of
 from eyas.data.reading.fields import SHAPES, Fields, by_map, is_known, recognized, shown
-from eyas.data.reading.instructions import instruction_spans
 from eyas.data.reading.mapping import mapped_fields
 from eyas.data.reading.mistakes import RecordError
 from eyas.data.reading.values import kind_of
@@ -36,7 +35,7 @@ class Rendering:
             )
         content = content_of(record, self._fields(record))
         if isinstance(content, str):
-            return self._text_spans(content)
+            return spans_of(content, self._mask, self._mask_id)
         try:
             spans = self._template.render(content.messages, content.tools)
         except ValueError as error:
@@ -68,8 +67,3 @@ class Rendering:
             with suppress(RecordError):
                 return recognized(given)
         return recognized(tuple(record))
-
-    def _text_spans(self, text: str) -> tuple[Span, ...]:
-        if self._mask == "answers" and (spans := instruction_spans(text)):
-            return spans
-        return spans_of(text, self._mask, self._mask_id)

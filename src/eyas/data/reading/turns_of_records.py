@@ -3,7 +3,8 @@
     {"role": "user", "content": "…"}            {"from": "human", "value": "…"}
 
 A content may be a list of parts, `{"type": "text", "text": "…"}`. An assistant may have
-`reasoning_content` (or `reasoning`, `thinking`) and `tool_calls`.
+`reasoning_content` (or `reasoning`, `thinking`), `tool_calls` (or the older `function_call`), and
+`weight`: 0 where its turn is not trained.
 """
 
 import reprlib
@@ -24,7 +25,7 @@ _ROLES = {
     "tool": ("tool", "function", "observation", "ipython", "function_response", "tool_response"),
 }
 _ROLE_OF = {name: role for role, names in _ROLES.items() for name in names}
-_CALL = "function_call"  # LLaMA-Factory's: the call is the content
+_CALL = "function_call"  # OpenAI's first; LLaMA-Factory's role: the call is the content
 _THINKING = ("reasoning_content", "reasoning", "thinking")
 
 
@@ -55,22 +56,31 @@ def _message(turn: object) -> Message:
     if not isinstance(turn, dict):
         raise RecordError(f"is {reprlib.repr(turn)}, not an object; a turn is {EXAMPLE[1:-6]}")
     said, told = ("role", "content") if "role" in turn else ("from", "value")
-    if said not in turn or (told not in turn and "tool_calls" not in turn):
+    if said not in turn or not {told, "tool_calls", _CALL} & turn.keys():
         found = reprlib.repr(list(turn))
         raise RecordError(f'has no "role" and "content" (found: {found}); give both')
     role = _role(turn[said])
     calls: tuple[Mapping[str, Any], ...] = ()
-    thinking = None
+    thinking, trained = None, True
     if role == "assistant":
-        calls, thinking = objects(turn.get("tool_calls"), '"tool_calls"'), thinking_of(turn)
+        field = "tool_calls" if turn.get("tool_calls") else _CALL
+        calls, thinking = objects(turn.get(field), f'"{field}"'), thinking_of(turn)
+        trained = _is_trained(turn)
     content = turn.get(told)
     if isinstance(content, list):
         content = _joined(content)
     if turn[said] == _CALL:
         calls, content = objects(content, f'"{told}"'), ""
     if content in (None, "") and (calls or role == "system"):
-        return Message(role, "", thinking, calls)
-    return Message(role, text_value(content, f'"{told}"'), thinking, calls)
+        return Message(role, "", thinking, calls, trained)
+    return Message(role, text_value(content, f'"{told}"'), thinking, calls, trained)
+
+
+def _is_trained(turn: Mapping[str, Any]) -> bool:
+    weight = turn.get("weight")
+    if weight not in (None, 0, 1):
+        raise RecordError(f'"weight" is {reprlib.repr(weight)}; it must be 1, trained, or 0')
+    return weight != 0
 
 
 def _role(given: object) -> str:
