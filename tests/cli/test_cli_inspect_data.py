@@ -156,6 +156,14 @@ MISTAKES = {
     "encoding": (("d.jsonl", "--encoding", "gkb"), "did you mean 'gbk'"),
     "validation": (("d.jsonl", "--validation", "none.jsonl"), "none.jsonl: no such file"),
     "png": (("d.jsonl", "--png", "none/l.png"), "the folder none does not exist"),
+    "png over the data": (
+        ("d.jsonl", "--png", "d.jsonl"),
+        "png = d.jsonl: the picture's name must",
+    ),
+    "fix in no folder": (
+        ("d.jsonl", "--fix", "none/e.jsonl"),
+        "eyas: none/e.jsonl: the folder none",
+    ),
 }
 
 
@@ -165,12 +173,14 @@ def test_a_mistake_is_one_line_and_exit_2(
 ) -> None:
     (folder / "empty").mkdir()
     before = sorted(folder.rglob("*"))
+    data = (folder / "d.jsonl").read_bytes()
     code, _, err = eyas("inspect", *arguments)
     assert code == 2
     assert err.startswith("eyas: ")
     assert err.count("\n") == 1
     assert said in err
     assert sorted(folder.rglob("*")) == before
+    assert (folder / "d.jsonl").read_bytes() == data
 
 
 def test_other_files_are_described_as_before(eyas) -> None:

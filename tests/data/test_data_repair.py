@@ -203,3 +203,11 @@ def test_overwriting_leaves_nothing_old(tmp_path: Path) -> None:
         "out.jsonl",
         "out.jsonl.report.txt",
     ]
+
+
+def test_a_line_end_of_another_width_is_one(tmp_path: Path) -> None:
+    first = '{"text": "User: a\\n\\nAssistant: b"}'
+    source = tmp_path / "d.jsonl"
+    source.write_bytes(f"{first}\r\n".encode("utf-16-le") + b"\n{}")
+    copy = made(source, config=ReadConfig(encoding="utf-8")).out
+    assert copy.read_bytes().splitlines(keepends=True)[0] == f"{first}\n".encode()

@@ -55,6 +55,9 @@ class DataView:
             value = getattr(self, name)
             if value is not None and value < least:
                 raise ValueError(f"{name} = {value} must be at least {least}")
+        if self.png is not None and self.png.suffix.lower() != ".png":
+            # Whatever is there is replaced: that must not be the data.
+            raise ValueError(f"png = {self.png}: the picture's name must end with .png")
 
 
 def inspect_data(path: Path, typed: Mapping[str, object]) -> None:

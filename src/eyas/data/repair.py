@@ -42,9 +42,10 @@ def repair(source: Path, out: Path, config: ReadConfig, overwrite: bool) -> Repa
     report, rejected = (Path(f"{out}.{end}") for end in ("report.txt", "rejected.jsonl"))
     _check(source, (out, report, rejected), ".txt" if as_text else ".jsonl", overwrite)
     with ExitStack() as stack:
-        new = [stack.enter_context(atomic_path(path)) for path in (rejected, report, out)]
+        # The first one is in its place the last; errors name it.
+        new = [stack.enter_context(atomic_path(path)) for path in (out, report, rejected)]
         # Lone surrogates can only stand in keys, which JSON may escape.
-        aside, told, copy = (
+        copy, told, aside = (
             stack.enter_context(
                 path.open("w", encoding="utf-8", errors="backslashreplace", newline="")
             )

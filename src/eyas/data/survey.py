@@ -47,7 +47,7 @@ def survey(
         for kind, times in outward_findings(file):
             linter.add(kind, file.place, times=times)
     try:
-        found = spooled(_usable(records), tokenizer, processes)
+        found = spooled(_usable(records, tokenizer), tokenizer, processes)
     except UserError as error:
         return Survey(source, linter, None, str(error))
     if not len(found.places):
@@ -55,11 +55,21 @@ def survey(
     return Survey(source, linter, Corpus(found.tokens, found.trained, found.offsets, found.places))
 
 
-def _usable(records: Iterable[Document | Bad]) -> Iterator[Document]:
-    """The documents that can be encoded. NUL stands for the end of a document."""
+def _usable(records: Iterable[Document | Bad], tokenizer: Tokenizer) -> Iterator[Document]:
+    """The documents that can be encoded: in some vocabularies NUL is the end of a document."""
+    any_text = _takes_nul(tokenizer)
     for record in records:
-        if isinstance(record, Document) and not any("\0" in span.text for span in record.spans):
+        if isinstance(record, Document) and (
+            any_text or not any("\0" in span.text for span in record.spans)
+        ):
             yield record
+
+
+def _takes_nul(tokenizer: Tokenizer) -> bool:
+    try:
+        return bool(tokenizer.encode_bytes(b"\0").all())
+    except UserError:
+        return False
 
 
 def _decoded(corpus: Corpus, tokenizer: Tokenizer) -> Iterator[Document]:

@@ -70,8 +70,12 @@ def _handing_on_saves(command: Sequence[str]) -> Iterator[None]:
 
 
 def _told(failed: ChildFailedError) -> int:
-    """The exit code of the first process that failed; says so where it could not do it itself."""
-    rank, failure = failed.get_first_failure()
+    """The exit code of the process that failed; says so where it could not do it itself.
+
+    One that was killed is the cause, however soon the others found it missing and ended.
+    """
+    killed = (each for each in failed.failures.items() if each[1].exitcode < 0)
+    rank, failure = next(killed, failed.get_first_failure())
     if failure.exitcode >= 0:
         return failure.exitcode
     name = signal.Signals(-failure.exitcode).name
