@@ -21,7 +21,7 @@ from eyas.adapters import PiSSA, attach
 from eyas.data import Batch, BatchConfig, Corpus, Cursor
 from eyas.data.ahead import made_ahead
 from eyas.data.batches import batches
-from eyas.data.places import NumberedPlaces
+from eyas.data.places import numbered
 from eyas.demo.play import BASE
 from eyas.models import load
 from eyas.training.engine import EngineConfig, spread
@@ -39,7 +39,7 @@ def corpus_of(documents: int) -> Corpus:
     tokens = chance.integers(1, 257, lengths.sum()).astype(np.uint16)
     flags = np.resize(np.repeat(chance.random(documents) < 0.5, 40), len(tokens))
     offsets = np.concatenate([[0], np.cumsum(lengths)])
-    return Corpus(tokens, flags, offsets, NumberedPlaces("document", np.arange(documents)))
+    return Corpus(tokens, flags, offsets, numbered("document", np.arange(documents)))
 
 
 class Waiting:

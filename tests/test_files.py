@@ -96,7 +96,7 @@ def test_the_final_place_is_named_however_deep(tmp_path: Path) -> None:
             with files.atomic_path(folder / "a.bin"):
                 raise OSError(number, os.strerror(number), str(folder / "other"))
 
-    with pytest.raises(UserError, match=r"/step-10: the disk is full"):
+    with pytest.raises(UserError, match=r"/step-10/a\.bin: the disk is full"):
         fail(errno.ENOSPC)
     with pytest.raises(UserError, match=r"/step-10: may not be written \(Read-only file system\)"):
         fail(errno.EROFS)

@@ -20,6 +20,7 @@ LAYERS = [
     {"models"},
     {"wkv"},
     {"native"},
+    {"complaints"},
     {"config"},
     {"files"},
     {"errors"},

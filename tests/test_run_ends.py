@@ -6,14 +6,16 @@ import os
 import signal
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from runs import a_run, data_file
 
 from eyas.adapters import load_adapter
-from eyas.data import BatchConfig
+from eyas.data import BatchConfig, ReadConfig, binidx
 from eyas.errors import UserError
-from eyas.run import adapter_at, prepare, train
+from eyas.run import adapter_at, prepare, read_run, train
+from eyas.run.told import data_lines
 from eyas.settings import Run, run_from_mapping
 from eyas.training.checkpoint import best_checkpoint
 from eyas.training.events import Event, Finished, Sampled, Saved, Step, Validated
@@ -166,3 +168,31 @@ def test_packed_rows_are_the_default_and_train_every_token(tmp_path: Path) -> No
     pairs = int((prepared.corpus.offsets[1:] - prepared.corpus.offsets[:-1] - 1).sum())
     assert sum(event.tokens for event in of_kind(events, Step)) == 2 * pairs
     assert prepared.steps < 2 * len(prepared.corpus)
+
+
+def test_nothing_to_train_is_told_before_anything_is_written(tmp_path: Path) -> None:
+    run = dataclasses.replace(a_run(tmp_path, "out"), reading=ReadConfig(mask="answers"))
+    with pytest.raises(UserError, match="nothing is trained"):
+        prepare(run)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_name_that_is_no_utf8_is_refused(tmp_path: Path) -> None:
+    name = os.fsdecode(b"bad\xff.jsonl")
+    with pytest.raises(UserError, match=r"bad\?\.jsonl: the name is not UTF-8; rename it"):
+        run_from_mapping({"model": "m.pth", "data": str(tmp_path / name)}, "settings")
+
+
+def test_a_pair_with_brackets_in_its_name_is_stored_absolutely(tmp_path: Path) -> None:
+    binidx.write(tmp_path / "br[1]", [[5, 6, 7, 0]] * 9, np.uint16)
+    run = dataclasses.replace(a_run(tmp_path, "out", steps=1), data=(tmp_path / "br[1]",))
+    list(train(run))
+    assert read_run(run.out).data == (tmp_path / "br[1]",)
+
+
+def test_windows_are_not_told_as_pieces(tmp_path: Path) -> None:
+    run = a_run(tmp_path, "out")
+    windows = BatchConfig(ctx=8, dataload="get")
+    told = " ".join(data_lines(prepare(dataclasses.replace(run, batch=windows))))
+    assert "windows of 8 tokens" in told
+    assert "pieces" not in told

@@ -7,3 +7,7 @@ class UserError(Exception):
     The command line prints it on standard error without a traceback and exits with code 2.
     Anything else that is raised is a fault of ours and keeps its traceback.
     """
+
+
+class ToldElsewhereError(UserError):
+    """Another process of the run has met the mistake too, and tells it."""

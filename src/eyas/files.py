@@ -5,10 +5,12 @@ import os
 import re
 import secrets
 import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from glob import escape
 from pathlib import Path
+from typing import IO
 
 from eyas.errors import UserError
 
@@ -77,6 +79,19 @@ def naming(path: Path) -> Iterator[None]:
         raise
 
 
+@contextmanager
+def temporary_files(folder: Path | None = None) -> Iterator[Callable[[], IO[bytes]]]:
+    """A function that opens files without a name in `folder`, or where the system keeps such.
+
+    They are gone at the end of the block but for what is mapped of them. A full disk is told with
+    the folder's name.
+    """
+    place = folder or Path(tempfile.gettempdir())
+    with ExitStack() as stack:
+        stack.enter_context(naming(place))
+        yield lambda: stack.enter_context(tempfile.TemporaryFile(dir=place))
+
+
 def final_path(path: Path) -> Path:
     """The place that a path in a temporary folder or file of `atomic_path` will have."""
     return Path(*(_TEMPORARY.sub(r"\1", part) for part in path.parts))
@@ -123,7 +138,9 @@ def _check_space(path: Path, folder: Path, needed_bytes: int) -> None:
 
 
 def _problem(error: BaseException, path: Path, temporary: Path, needed_bytes: int) -> str:
-    """What to tell the user, or "" where the error is not about writing here."""
+    """What to tell the user, or "" where the error is not about writing here, or told already."""
+    if isinstance(error, UserError):
+        return ""
     if is_disk_full(error):
         needs = f" ({needed_bytes:,} bytes are needed)" if needed_bytes else ""
         return f"{path}: the disk is full{needs}; free some space or name another place"

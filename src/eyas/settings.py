@@ -77,6 +77,7 @@ class Run:
         for name in _PATHS:
             if (value := getattr(self, name)) is not None:
                 object.__setattr__(self, name, Path(os.path.expanduser(value)))
+        self._check_names()
         if not 0 <= self.seed < _SEEDS:
             raise ValueError(f"seed = {self.seed} must be at least 0 and below 2^63")
         if not 0 <= self.validation_share < 1:
@@ -92,6 +93,16 @@ class Run:
             raise ValueError("sample_every needs prompts to continue; add --prompts TEXT")
         if self.frozen.embedding_on_cpu and "emb" in self.train_parts:
             raise ValueError("embedding_on_cpu: an embedding that trains moves with the model")
+
+    def _check_names(self) -> None:
+        """A name that is no UTF-8, as in archives from Windows, fits into no settings file."""
+        named = (getattr(self, name) for name in _PATHS)
+        for path in (*self.data, *(one for one in named if one is not None)):
+            try:
+                str(path).encode()
+            except UnicodeEncodeError:
+                shown = str(path).encode(errors="replace").decode()
+                raise ValueError(f"{shown}: the name is not UTF-8; rename it") from None
 
     def _check_weights(self) -> None:
         if not self.data:

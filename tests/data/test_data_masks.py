@@ -6,7 +6,6 @@ from itertools import pairwise
 
 import pytest
 
-from eyas.data import Document
 from eyas.data.answers import (
     Mask,
     answer_spans,
@@ -17,7 +16,7 @@ from eyas.data.answers import (
     spans_of,
 )
 from eyas.data.markers import marker_of
-from eyas.data.marking import byte_widths, tokenize
+from eyas.data.marking import byte_widths, mark
 from eyas.data.spans import Span
 from eyas.data.template import Message, render
 from eyas.data.world import World
@@ -166,7 +165,7 @@ def test_qa_trains_the_tokens_that_a_search_of_token_ids_finds(world: World) -> 
             expected.append(speaking)
             i += 1
     spans = spans_of(text, "qa")
-    found, flags = tokenize(Document(spans, "x"), world, byte_widths(world))
+    found, flags = mark(spans, world, byte_widths(world))
     assert found[:-1].tolist() == ids
     assert flags[:-1].tolist() == expected
 
@@ -176,7 +175,7 @@ def test_the_end_of_a_turn_is_trained_whatever_token_holds_it(world: World, endi
     # Three tokens of the World vocabulary hold their line end: 。\n ，\n …\n
     messages = [Message("user", f"问{ending}"), Message("assistant", f"好{ending}")] * 2
     spans = render(messages)
-    ids, flags = tokenize(Document(spans, "x"), world, byte_widths(world))
+    ids, flags = mark(spans, world, byte_widths(world))
     pieces = [world.token_bytes(token) for token in ids.tolist()]
     assert b"".join(pieces).decode() == "".join(span.text for span in spans)
     assert (f"{ending}\n".encode() in pieces) == (ending != ".")
@@ -190,7 +189,7 @@ def test_the_end_of_a_turn_is_trained_whatever_token_holds_it(world: World, endi
 def test_a_token_across_the_border_is_trained(world: World) -> None:
     spans = marker_spans("说。\n好。\n", "说。", "。")
     assert shown(spans) == "说。[\n好。]\n"
-    ids, flags = tokenize(Document(spans, "x"), world, byte_widths(world))
+    ids, flags = mark(spans, world, byte_widths(world))
     pieces = [world.token_bytes(token).decode() for token in ids.tolist()]
     assert list(zip(pieces, flags, strict=True)) == [
         ("说", False),

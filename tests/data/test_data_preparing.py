@@ -5,7 +5,7 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import pairwise
 from pathlib import Path
 
@@ -14,13 +14,13 @@ import pytest
 import rwkv.rwkv_tokenizer
 from rwkv.rwkv_tokenizer import TRIE_TOKENIZER
 
-from eyas.data.places import GrowingPlaces, NumberedPlaces, chosen_places
-from eyas.data.preparing import token_batches, tokenized
+from eyas.data.places import GrowingPlaces, chosen_places, numbered
+from eyas.data.preparing import token_batches
 from eyas.data.reading import Document
 from eyas.data.spans import Span
 from eyas.data.spooling import repeated, spooled
 from eyas.data.token_batch import TokenBatch, one_by_one
-from eyas.data.tokenizer import Bytes, WorldBytes
+from eyas.data.tokenizer import Bytes, Tokenizer, WorldBytes
 from eyas.data.workers import available_cores, in_order
 from eyas.data.world import World
 from eyas.errors import UserError
@@ -34,6 +34,7 @@ TEXTS = [
     "\u3000 \0 x\n\n\n",
     "end",
 ]
+Marked = tuple[str, np.ndarray, np.ndarray]
 PID = "__import__('os').getpid()"
 
 
@@ -68,9 +69,20 @@ def test_tokens_are_those_of_the_rwkv_package(peer: TRIE_TOKENIZER, processes: i
     assert all(batch.trained is None for batch in batches)
 
 
+def tokenized(documents: Iterable[Document], tokenizer: Tokenizer) -> list[Marked]:
+    """Place, tokens and whether each is trained of every document, in this process."""
+    found = []
+    for batch in token_batches(documents, tokenizer, 1):
+        ends = np.cumsum(batch.sizes).tolist()
+        for place, begin, end in zip(batch.places, [0, *ends], ends, strict=False):
+            flags = np.ones(len(batch.tokens), bool) if batch.trained is None else batch.trained
+            found.append((place, batch.tokens[begin:end], flags[begin:end]))
+    return found
+
+
 def test_many_batches_keep_their_order() -> None:
     texts = [f"{i} " * (i % 7000) + "." for i in range(2000)]  # ten million characters
-    here = list(tokenized(plain(texts), WorldBytes(), 1))
+    here = tokenized(plain(texts), WorldBytes())
     batches = list(token_batches(plain(texts), WorldBytes(), 2, alone_seconds=0.0))
     assert len(batches) > 5
     assert np.array_equal(
@@ -81,13 +93,13 @@ def test_many_batches_keep_their_order() -> None:
 
 
 def test_what_is_trained() -> None:
-    found = list(tokenized([*plain(["xy"]), *chats()], Bytes(), 1))
+    found = tokenized([*plain(["xy"]), *chats()], Bytes())
     assert [flags.tolist() for _, _, flags in found] == [
         [True] * 3,
         *([False] * (4 + i) + [True] * 4 for i in range(1, 9)),
     ]
     read = Document((Span("all of it is read", False),), "r")
-    assert not any(next(tokenized([read], Bytes(), 1))[2])
+    assert not any(tokenized([read], Bytes())[0][2])
 
 
 @pytest.mark.parametrize("processes", [1, 2])
@@ -186,7 +198,7 @@ def test_workers_die_with_their_parent(tmp_path: Path) -> None:
 
 def test_spooled_tokens_are_mapped_from_files_without_names(tmp_path: Path) -> None:
     found = spooled([*plain(["xy"]), Document((), "e"), *chats()], Bytes(), 1, folder=tmp_path)
-    expected = list(tokenized([*plain(["xy"]), *chats()], Bytes(), 1))
+    expected = tokenized([*plain(["xy"]), *chats()], Bytes())
     assert isinstance(found.tokens, np.memmap)
     assert isinstance(found.trained, np.memmap)
     assert found.tokens.dtype == np.uint16
@@ -243,8 +255,8 @@ def test_places_come_back_as_they_were() -> None:
     order = np.array([3, 1, 1, 8])
     assert list(chosen_places(kept, order)) == [places[i] for i in order]
     assert list(GrowingPlaces().places()) == []
-    numbered = NumberedPlaces("x.bin document", np.array([4, 5, 6]))
-    assert list(chosen_places(numbered, np.array([2, 0]))) == [
+    some = numbered("x.bin document", np.array([4, 5, 6]))
+    assert list(chosen_places(some, np.array([2, 0]))) == [
         "x.bin document 6",
         "x.bin document 4",
     ]

@@ -82,7 +82,7 @@ def main() -> None:
             rest = case_run(folder, strategy, "none", 2, STEPS, f"{strategy} one-two")
             found[f"{strategy} rest"] = trained(rest, ranks)
     (folder / f"rank{ranks.rank}.json").write_text(json.dumps(found))
-    leave(0)
+    leave(0, os.environ)
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
 """The command line. Each verb is one thin file; none is imported before it is called."""
 
+import os
 import sys
 
 import click
@@ -50,4 +51,4 @@ def main() -> int:
         return code
     from eyas.training.ranks import leave
 
-    return leave(code)
+    return leave(code, os.environ)

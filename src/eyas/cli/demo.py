@@ -9,7 +9,6 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from eyas.cli.merge import report
 from eyas.demo.play import BASE, RANK, STEPS, Played, play
 from eyas.demo.tasks import TASK_NAMES, Task, load_task, read_items, score
 from eyas.models import load
@@ -124,7 +123,7 @@ def _show_merge(terminal: Console, run: Played) -> None:
     merged = merge_run(run.out)
     shown = os.path.relpath(merged.path)
     terminal.print(f"\n[bold]merged[/]  {shown}", soft_wrap=True)
-    for line in report(merged):
+    for line in merged.told():
         terminal.print(f"        {line}", soft_wrap=True)
     terminal.print(
         f"\nAsk it:  eyas generate {shown} --chat '…' --temperature 0\n"

@@ -6,7 +6,6 @@ import click
 import torch
 
 from eyas.errors import UserError
-from eyas.merging import Merged
 from eyas.run import merge_run, steps_done
 
 _TYPES = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}
@@ -39,20 +38,5 @@ def merge(
     if progress and progress[0] < progress[1]:
         click.echo(f"of an unfinished run: step {progress[0]:,} of {progress[1]:,}")
     click.echo(f"{merged.path} ({merged.path.stat().st_size / 2**20:,.1f} MiB)")
-    for line in report(merged):
+    for line in merged.told():
         click.echo(line)
-
-
-def report(merged: Merged) -> list[str]:
-    """What the proof found, in words."""
-    proof = merged.proof
-    lines = [
-        f"adapted against merged: largest difference of a logit {proof.largest_difference:.2e}, "
-        f"relative {proof.relative_difference:.1e} (rounding explains {proof.allowed:.1e}), "
-        f"of the loss {proof.loss_difference:+.1e}"
-    ]
-    if merged.rounding_share:
-        lines.append(f"rounding is {merged.rounding_share:.1%} of the change that was trained")
-    if merged.rounding_share > 0.5:
-        lines[-1] += "; take --dtype fp16 or fp32 to keep it"
-    return lines

@@ -6,8 +6,6 @@ Nothing here may import torch: `eyas --help` must come at once.
 import dataclasses
 import functools
 import importlib
-import os
-import sys
 import types
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -16,9 +14,9 @@ from typing import Any, Literal, NamedTuple, TypeVar, Union, get_args, get_origi
 import click
 from click.core import ParameterSource
 
+from eyas.complaints import accept_any_text, complain, mendable
 from eyas.config import Field, did_you_mean, fields_of
 from eyas.errors import UserError
-from eyas.files import final_path, is_disk_full, is_too_large
 
 R = TypeVar("R")
 
@@ -115,7 +113,7 @@ def run_cli(group: click.Command) -> int:
     What the user can mend is one line on standard error and 2; Ctrl-C is 130; a fault of ours
     keeps its traceback. A reader that went away (`| head`) ends it quietly with 1: click's doing.
     """
-    _accept_any_text()
+    accept_any_text()
     try:
         code = group.main(prog_name=group.name, standalone_mode=False)
         return code if isinstance(code, int) else 0
@@ -123,38 +121,11 @@ def run_cli(group: click.Command) -> int:
         error.show()
         return error.exit_code
     except UserError as error:
-        return _complain(str(error))
+        return complain(error, "eyas")
     except (KeyboardInterrupt, click.Abort):
         return _INTERRUPTED
     except OSError as error:
-        problem = _mendable(error)
-        if problem is None:
-            raise
-        return _complain(problem)
-
-
-def _mendable(error: OSError) -> str | None:
-    """What to tell of an error about a file or a disk; None where it is about neither."""
-    place = f"{final_path(Path(os.fsdecode(error.filename)))}: " if error.filename else ""
-    if is_disk_full(error):
-        return f"{place}the disk is full; free some space and run the same again"
-    if is_too_large(error):
-        return f"{place}a file may not become so large here; see ulimit -f, or name another place"
-    if not place:
-        return None
-    return f"{place}{error.strerror}; check the path and its permissions, or name another place"
-
-
-def _complain(message: str) -> int:
-    click.echo("eyas: " + " ".join(message.splitlines()), err=True)
-    return 2
-
-
-def _accept_any_text() -> None:
-    """A console or pipe of another encoding (GBK on Windows) shows ? for what it cannot show."""
-    for stream in (sys.stdout, sys.stderr):
-        if hasattr(stream, "reconfigure"):
-            stream.reconfigure(errors="replace")
+        return complain(mendable(error), "eyas")
 
 
 def _option(fields: list[Field]) -> Callable[[Callable[..., R]], Callable[..., R]]:

@@ -53,7 +53,7 @@ class _Asked:
     """A sweep as it was typed; `shared` are the options of `eyas train` that go to every run."""
 
     model: str
-    data: str
+    data: tuple[str, ...]
     methods: list[type[AnyMethod]]
     config: SweepConfig
     shared: dict[str, Any]
@@ -66,7 +66,7 @@ class _Asked:
     def command(self, result: Result) -> str:
         """The command line that trains as the runs of this result were trained."""
         trial = result.outcomes[0].trial
-        words = ["eyas", "train", self.model, self.data, "--method", trial.name]
+        words = ["eyas", "train", self.model, *self.data, "--method", trial.name]
         words += ["--lr", repr(trial.rate)]
         for name, value in self.options(type(trial.run.method)).items():
             words += _words(name, value)
@@ -82,7 +82,7 @@ def _without(cls: type[Any], *names: str) -> type[Any]:
 
 @click.command(short_help="Compare methods and learning rates by short runs.")
 @click.argument("model")
-@click.argument("data")
+@click.argument("data", nargs=-1, required=True)
 @click.option(
     "--out",
     type=click.Path(path_type=Path),
@@ -99,7 +99,7 @@ def _without(cls: type[Any], *names: str) -> type[Any]:
     LoopConfig,
     _without(EngineConfig, "devices", "num_nodes", "rendezvous", "strategy"),
 )
-def sweep(model: str, data: str, out: Path | None, typed: dict[str, Any]) -> int:
+def sweep(model: str, data: tuple[str, ...], out: Path | None, typed: dict[str, Any]) -> int:
     """Train MODEL on DATA with each method at each learning rate, and compare held-out losses.
 
     Each run is an ordinary run directory in --out. The same command again skips the runs that
@@ -112,7 +112,7 @@ def sweep(model: str, data: str, out: Path | None, typed: dict[str, Any]) -> int
     runs share one process and its peak.
     """
     asked = _asked(model, data, typed)
-    folder = out or Path("runs") / f"{Path(model).stem}-{Path(data).stem}-sweep"
+    folder = out or Path("runs") / f"{Path(model).stem}-{Path(data[0]).stem}-sweep"
     folder = folder.expanduser()
     refuse_foreign(folder, _RESULTS, "sweep")
     found = _trials(asked, folder)
@@ -128,7 +128,7 @@ def sweep(model: str, data: str, out: Path | None, typed: dict[str, Any]) -> int
     return 0 if winner else 1
 
 
-def _asked(model: str, data: str, typed: dict[str, Any]) -> _Asked:
+def _asked(model: str, data: tuple[str, ...], typed: dict[str, Any]) -> _Asked:
     plain = {name: str(v) if isinstance(v, Path) else v for name, v in typed.items()}
     shared = {name: value for name, value in plain.items() if name not in _OWN}
     own = {name: value for name, value in plain.items() if name in _OWN}

@@ -11,13 +11,12 @@ from typing import Any
 import click
 
 from eyas import native
-from eyas.adapters import METHODS, described
+from eyas.adapters import METHODS
 from eyas.cli.options import add_options
 from eyas.config import read_toml, to_mapping
-from eyas.data import BatchConfig, ReadConfig, colored, summarize
+from eyas.data import BatchConfig, ReadConfig, colored
 from eyas.errors import UserError
 from eyas.observe.console import console
-from eyas.observe.data_report import short_report
 from eyas.observe.documents import print_documents
 from eyas.observe.metrics import held_out_losses
 from eyas.observe.summary import print_summary
@@ -25,6 +24,7 @@ from eyas.observe.watching import WatchConfig
 from eyas.quant import FrozenConfig
 from eyas.run import Prepared, adapter_at, prepare, timed_step
 from eyas.run import train as start
+from eyas.run.told import data_lines, memory_lines, trained_lines
 from eyas.settings import (
     SETTINGS,
     Run,
@@ -81,23 +81,8 @@ def train(what: tuple[str, ...], method: str | None, dry_run: bool, typed: dict[
     ranks = ranks or Ranks()
     share_threads(run.engine, ranks)
     with joined(ranks, os.environ, backend_for(run.engine)):
-        prepared = _prepared(run, ranks)
+        prepared = ranks.all_or_none(lambda: prepare(run, ranks))
         return _dry_run(prepared) if dry_run else _train(prepared)
-
-
-def _prepared(run: Run, ranks: Ranks) -> Prepared:
-    """The run, prepared on all ranks. What is wrong is told by the first of them that sees it."""
-    prepared, problem = None, ""
-    try:
-        prepared = prepare(run, ranks)
-    except UserError as error:
-        problem = str(error)
-    problems = ranks.gathered(problem)
-    if prepared is None or any(problems):
-        if ranks.rank != next(rank for rank, text in enumerate(problems) if text):
-            raise click.exceptions.Exit(2)
-        raise UserError(problem)
-    return prepared
 
 
 def _dry_run(prepared: Prepared) -> int:
@@ -164,9 +149,9 @@ def _show(prepared: Prepared, everything: bool) -> None:
     """Prints what the run is about to do, all its settings included where they are asked for."""
     sections = {
         "model": [f"{prepared.run.model.name}: {prepared.model.shape}"],
-        "data": _data_lines(prepared),
-        "trained": _trained_lines(prepared),
-        "memory": _memory_lines(prepared),
+        "data": data_lines(prepared),
+        "trained": trained_lines(prepared),
+        "memory": memory_lines(prepared),
         "run": _run_lines(prepared),
     }
     if everything:
@@ -175,55 +160,6 @@ def _show(prepared: Prepared, everything: bool) -> None:
     print_summary(sections)
     corpus = prepared.corpus
     print_documents([(corpus.places[0], colored(corpus, 0, prepared.tokenizer))])
-
-
-def _data_lines(prepared: Prepared) -> list[str]:
-    ctx, long = prepared.run.batch.ctx, prepared.run.batch.long
-    s = summarize(prepared.corpus, ctx, long)
-    share = s.trained_tokens / max(s.tokens - s.documents, 1)
-    lines = [
-        f"{s.documents:,} documents, {s.tokens:,} tokens ({prepared.tokenizer.name}), "
-        f"{share:.1%} of the targets trained",
-    ]
-    if s.too_long and long == "split":
-        lines.append(
-            f"{s.too_long:,} are longer than {ctx} tokens and are cut into pieces: "
-            f"{s.pieces:,} in all, no token lost; each piece starts from a fresh state"
-        )
-    elif s.too_long:
-        what = "cut off there" if long == "truncate" else "left out"
-        lines.append(
-            f"{s.too_long:,} are longer than {ctx} tokens and are {what}: {s.lost_tokens:,} tokens "
-            f"lost (--long {long})"
-        )
-    if s.untrained_pieces:
-        lines.append(f"{s.untrained_pieces:,} pieces have nothing to train and are left out")
-    if s.too_short:
-        lines.append(f"{s.too_short:,} documents are empty and are left out")
-    if prepared.held_out:
-        lines.append(f"{len(prepared.held_out):,} documents held out")
-    sources = prepared.run.data
-    return lines + short_report(sources, prepared.linter, prepared.corpus, prepared.held_out)
-
-
-def _trained_lines(prepared: Prepared) -> list[str]:
-    run, trained = prepared.run, prepared.trained_parameters
-    parts = f" + {' '.join(run.train_parts)}" if run.train_parts else ""
-    total = prepared.base_parameters
-    lines = [
-        f"{described(run.method)}{parts}: "
-        f"{trained:,} parameters, {trained / total:.2%} of the model's {total:,}"
-    ]
-    if run.frozen.quant != "none":
-        lines.append(f"over a base quantized to {run.frozen.quant}")
-    return lines
-
-
-def _memory_lines(prepared: Prepared) -> list[str]:
-    parts = prepared.predicted_bytes()
-    total = sum(parts.values())
-    detail = ", ".join(f"{name} {size / 2**20:,.0f}" for name, size in parts.items())
-    return [f"about {total / 2**20:,.0f} MiB at the peak ({detail})"]
 
 
 def _run_lines(prepared: Prepared) -> list[str]:

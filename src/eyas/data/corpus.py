@@ -5,7 +5,6 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
-from tempfile import TemporaryFile
 from typing import IO, Any, TypeAlias
 
 import numpy as np
@@ -14,12 +13,13 @@ from jaxtyping import Bool, Float, Int64, Integer
 from eyas.data.binidx import check_vocabulary
 from eyas.data.markers import with_marker_texts
 from eyas.data.pieces import Long, cut, has_trained_target, pair_counts
-from eyas.data.places import GrowingPlaces, NumberedPlaces, chosen_places
+from eyas.data.places import GrowingPlaces, chosen_places, numbered
 from eyas.data.reading import Document, ReadConfig, is_tokens, read_documents
 from eyas.data.spooling import spooled
 from eyas.data.token_sources import name_of, read_tokens, trained_tokens
 from eyas.data.tokenizer import Tokenizer
 from eyas.errors import UserError
+from eyas.files import temporary_files
 
 Watch: TypeAlias = Callable[[Iterable[Document]], Iterable[Document]]
 
@@ -155,7 +155,7 @@ def _load_tokens(
     source: Path, tokenizer: Tokenizer, vocab_size: int, reading: ReadConfig
 ) -> Corpus:
     data = read_tokens(source, reading)
-    places = NumberedPlaces(f"{name_of(source, reading)} document", data.numbers)
+    places = numbered(f"{name_of(source, reading)} document", data.numbers)
     check_vocabulary(data, vocab_size, places)
     tokens = data.tokens
     if tokens.dtype not in (np.uint16, np.int32):
@@ -185,7 +185,8 @@ def _written(
     parts: Sequence[tuple[Corpus, slice]], dtype: np.dtype[Any]
 ) -> tuple[Integer[np.ndarray, "tokens"], Bool[np.ndarray, "tokens"]]:
     """Tokens and marks of these parts, in files without a name: they may be larger than memory."""
-    with TemporaryFile() as tokens, TemporaryFile() as trained:
+    with temporary_files() as opened:
+        tokens, trained = opened(), opened()
         for corpus, part in parts:
             corpus.tokens[part].astype(dtype).tofile(tokens)
             corpus.trained[part].tofile(trained)

@@ -90,6 +90,7 @@ class Linter:
             yield record
 
     def look(self, record: Document | Bad) -> None:
+        """Counts a record, and what is probably wrong with it."""
         if isinstance(record, Bad):
             self.add(UNREADABLE, record.place, record.problem)
             return

@@ -11,7 +11,6 @@ import numpy as np
 from jaxtyping import Bool, Int32, Int64
 
 from eyas.data.huggingface import HuggingFace
-from eyas.data.reading import Document
 from eyas.data.spans import Span
 from eyas.data.tokenizer import Tokenizer
 from eyas.errors import UserError
@@ -21,16 +20,6 @@ def byte_widths(tokenizer: Tokenizer) -> Int64[np.ndarray, "V"]:
     """The number of bytes of each token."""
     sizes = (len(tokenizer.token_bytes(token)) for token in range(tokenizer.vocab_size))
     return np.fromiter(sizes, np.int64, tokenizer.vocab_size)
-
-
-def tokenize(
-    document: Document, tokenizer: Tokenizer, widths: Int64[np.ndarray, "V"]
-) -> tuple[Int32[np.ndarray, "T"], Bool[np.ndarray, "T"]]:
-    """As `mark` for the document's spans; errors begin with its place."""
-    try:
-        return mark(document.spans, tokenizer, widths)
-    except UserError as error:
-        raise UserError(f"{document.place}: {error}") from error
 
 
 def mark(

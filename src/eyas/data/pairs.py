@@ -15,7 +15,7 @@ from filelock import FileLock, Timeout
 from eyas.data import binidx
 from eyas.data.binidx_write import Written, mask_at, pair_at, write_batches
 from eyas.data.markers import with_marker_texts
-from eyas.data.places import NumberedPlaces
+from eyas.data.places import NamedPlaces, numbered
 from eyas.data.preparing import token_batches
 from eyas.data.reading import Document, ReadConfig, is_tokens, read_documents
 from eyas.data.spooling import repeated
@@ -127,7 +127,7 @@ class _Tokens:
     """A source that needs no tokenizer."""
 
     data: binidx.TokenDocuments
-    places: NumberedPlaces
+    places: NamedPlaces
 
     def batches(self) -> Generator[TokenBatch, None, None]:
         """The documents; their tokens are, mostly, still in the file."""
@@ -158,7 +158,7 @@ def _opened(source: Path, tokenizer: Tokenizer, vocab_size: int, reading: ReadCo
     if not is_tokens(source, reading):
         return read_documents(source, reading, keep_empty=True)
     data = read_tokens(source, reading)
-    places = NumberedPlaces(f"{name_of(source, reading)} document", data.numbers)
+    places = numbered(f"{name_of(source, reading)} document", data.numbers)
     remedy = "name the --tokenizer that they were made with, or their --model"
     binidx.check_vocabulary(data, vocab_size, places, remedy)
     data = dataclasses.replace(data, trained=trained_tokens(source, data, reading, tokenizer))

@@ -13,29 +13,6 @@ _NUMBERED = re.compile(r"(.*\D|)(0|[1-9]\d{0,17})", re.DOTALL)
 _NO_NUMBER = -1
 
 
-class NumberedPlaces(Sequence[str]):
-    """Places that differ in a number only, such as "data.bin document 17"."""
-
-    def __init__(self, name: str, numbers: Int64[np.ndarray, "n"]) -> None:
-        self.name = name
-        self.numbers = numbers
-
-    def __len__(self) -> int:
-        return len(self.numbers)
-
-    @overload
-    def __getitem__(self, index: int) -> str: ...
-    @overload
-    def __getitem__(self, index: slice) -> "NumberedPlaces": ...
-    def __getitem__(self, index: int | slice) -> "str | NumberedPlaces":
-        if isinstance(index, slice):
-            return NumberedPlaces(self.name, self.numbers[index])
-        return f"{self.name} {self.numbers[index]}"
-
-    def at(self, indices: Int[np.ndarray, "m"]) -> "NumberedPlaces":
-        return NumberedPlaces(self.name, self.numbers[indices])
-
-
 class NamedPlaces(Sequence[str]):
     """Places that are a name and, mostly, a number, such as "data.jsonl:17": 12 bytes each.
 
@@ -69,6 +46,11 @@ class NamedPlaces(Sequence[str]):
         return NamedPlaces(self.names, self.which[indices], self.numbers[indices])
 
 
+def numbered(name: str, numbers: Int64[np.ndarray, "n"]) -> NamedPlaces:
+    """Places that differ in a number only, such as "data.bin document 17"."""
+    return NamedPlaces([f"{name} "], np.broadcast_to(np.int32(0), numbers.shape), numbers)
+
+
 class GrowingPlaces:
     """Places one by one, kept as `NamedPlaces` keeps them."""
 
@@ -93,6 +75,6 @@ class GrowingPlaces:
 
 def chosen_places(places: Sequence[str], indices: Int64[np.ndarray, "n"]) -> Sequence[str]:
     """The places at some indices, in that order."""
-    if isinstance(places, (NumberedPlaces, NamedPlaces)):
+    if isinstance(places, NamedPlaces):
         return places.at(indices)
     return tuple(places[index] for index in indices.tolist())

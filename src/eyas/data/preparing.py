@@ -26,22 +26,6 @@ _SHOWN = 5
 _Texts = list[tuple[tuple[str, bool], ...]]
 
 
-def tokenized(
-    documents: Iterable[Document], tokenizer: Tokenizer, processes: int
-) -> Iterator[tuple[str, Integer[np.ndarray, "T"], Bool[np.ndarray, "T"]]]:
-    """The place of each document, its tokens, token 0 the last, and whether each is trained.
-
-    In order; documents without text are left out. Errors as `token_batches`.
-    """
-    with closing(token_batches(documents, tokenizer, processes)) as batches:
-        for batch in batches:
-            ends = np.cumsum(batch.sizes).tolist()
-            for place, begin, end in zip(batch.places, [0, *ends], ends, strict=False):
-                flags = batch.trained
-                trained = np.ones(end - begin, bool) if flags is None else flags[begin:end]
-                yield place, batch.tokens[begin:end], trained
-
-
 def token_batches(
     documents: Iterable[Document],
     tokenizer: Tokenizer,

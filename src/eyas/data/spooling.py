@@ -7,7 +7,6 @@ from collections.abc import Generator, Iterable, Iterator
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
-from tempfile import TemporaryFile
 from typing import IO, Any
 
 import numpy as np
@@ -19,6 +18,7 @@ from eyas.data.reading import Document
 from eyas.data.token_batch import TokenBatch
 from eyas.data.token_file import TokenFile
 from eyas.data.tokenizer import Tokenizer
+from eyas.files import temporary_files
 
 _TOKENS = 1 << 20  # of a batch, about
 
@@ -52,7 +52,8 @@ def spooled(
     dtype = np.dtype(np.uint16 if tokenizer.vocab_size <= 1 << 16 else np.int32)
     places, empty = GrowingPlaces(), 0
     batches = token_batches(documents, tokenizer, processes, vocab_size)
-    with closing(batches), TemporaryFile(dir=folder) as file, TemporaryFile(dir=folder) as flags:
+    with closing(batches), temporary_files(folder) as opened:
+        file, flags = opened(), opened()
         spool = TokenFile(file, flags, dtype, "")
         for batch in batches:
             spool.add(batch)
@@ -81,7 +82,8 @@ def repeated(
 
     They wait in files in `folder`. Errors as `TokenFile`.
     """
-    with TemporaryFile(dir=folder) as file, TemporaryFile(dir=folder) as flags:
+    with temporary_files(folder) as opened:
+        file, flags = opened(), opened()
         spool = TokenFile(file, flags, dtype, "the data")
         for batch in batches:
             spool.add(batch)

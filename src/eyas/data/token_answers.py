@@ -7,12 +7,12 @@ without bytes, as the end of a document is one, goes with what stands before it.
 """
 
 from collections.abc import Callable, Sequence
-from tempfile import TemporaryFile
 
 import numpy as np
 from jaxtyping import Bool, Int64, Integer
 
 from eyas.data.answers import Mask, spans_of
+from eyas.files import temporary_files
 
 
 def answers_in_tokens(
@@ -27,7 +27,8 @@ def answers_in_tokens(
     mask: qa, answers or se, the last with the two markers of `mask_id`.
     """
     known: dict[int, bytes] = {}
-    with TemporaryFile() as file:
+    with temporary_files() as opened:
+        file = opened()
         file.write(bytes(int(offsets[0])))
         for begin, end in zip(offsets[:-1].tolist(), offsets[1:].tolist(), strict=True):
             ids = tokens[begin:end].tolist()

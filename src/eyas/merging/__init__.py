@@ -34,6 +34,21 @@ class Merged:
     rounding_share: float
     """||merged - trained|| / ||trained - base|| over all changed weights; 0 where none changed."""
 
+    def told(self) -> list[str]:
+        """What the proof found, in words."""
+        proof = self.proof
+        lines = [
+            "adapted against merged: largest difference of a logit "
+            f"{proof.largest_difference:.2e}, relative {proof.relative_difference:.1e} "
+            f"(rounding explains {proof.allowed:.1e}), "
+            f"of the loss {proof.loss_difference:+.1e}"
+        ]
+        if self.rounding_share:
+            lines.append(f"rounding is {self.rounding_share:.1%} of the change that was trained")
+        if self.rounding_share > 0.5:
+            lines[-1] += "; take fp16 or fp32 (eyas merge --dtype) to keep it"
+        return lines
+
 
 @dataclass
 class _Rounding:

@@ -26,6 +26,8 @@ from eyas.data import (
     tokenizer_for,
     tokenizer_of_tokens,
 )
+from eyas.data.batches import batches
+from eyas.data.binidx import is_binidx
 from eyas.data.lint import Linter
 from eyas.data.workers import available_cores
 from eyas.errors import UserError
@@ -163,6 +165,7 @@ def _read(
         held_out = load_corpus([run.validation], tokenizer, vocab_size, reading, processes=several)
     elif run.validation_share:
         corpus, held_out = split_share(corpus, run.validation_share, _SPLIT_SEED)
+    batches(corpus, run.batch, run.seed)  # as the next line
     if held_out:
         one_pass(held_out, run.batch)  # says what is wrong with it now, not hours later
     return corpus, held_out
@@ -240,8 +243,7 @@ def _resolved(run: Run, corpus: Corpus, world: int) -> Run:
 
 def resolved(source: Path) -> Path:
     """The absolute path of data; what is no file here (a data set's name) stays as it is."""
-    beside = source.parent.glob(f"{source.name}.*") if source.parent.is_dir() else ()
-    return source.resolve() if source.exists() or any(beside) else source
+    return source.resolve() if source.exists() or is_binidx(source) else source
 
 
 def _precision(run: Run, device: torch.device) -> Precision:

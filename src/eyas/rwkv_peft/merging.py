@@ -9,7 +9,6 @@ from eyas.interop import rwkv_peft
 from eyas.interop.base import Base, read_base
 from eyas.interop.kinds import Kind, kind_of
 from eyas.interop.rwkv_peft import START
-from eyas.merging import Merged
 from eyas.merging import merge as merge_files
 from eyas.models import read_tensors
 from eyas.quant import FrozenConfig
@@ -44,7 +43,9 @@ def merge(given: Given) -> int:
         merged = merge_files(base, adapter, output)
     except ArithmeticError as error:
         raise UserError(str(error)) from error
-    _report(merged)
+    print(f"{merged.path} ({merged.path.stat().st_size / 2**20:,.1f} MiB)")
+    for line in merged.told():
+        print(line)
     return 0
 
 
@@ -147,12 +148,3 @@ def _quant(given: Given, run: Run | None) -> str:
             "leave --quant out, or write that"
         )
     return run.frozen.quant
-
-
-def _report(merged: Merged) -> None:
-    proof = merged.proof
-    print(f"{merged.path} ({merged.path.stat().st_size / 2**20:,.1f} MiB)")
-    print(
-        f"trained against merged: largest difference of a logit {proof.largest_difference:.2e}, "
-        f"relative {proof.relative_difference:.1e} (rounding explains {proof.allowed:.1e})"
-    )

@@ -1,11 +1,12 @@
 """train.py and merge/merge.py: `python -m eyas.rwkv_peft train|merge FLAGS`."""
 
+import os
 import sys
 from collections.abc import Sequence
 
+from eyas.complaints import accept_any_text, complain, mendable
 from eyas.config import did_you_mean
-from eyas.errors import UserError
-from eyas.files import is_disk_full
+from eyas.errors import ToldElsewhereError, UserError
 from eyas.rwkv_peft.flags import Given
 from eyas.rwkv_peft.parsing import parse
 from eyas.rwkv_peft.table import MERGE, TRAIN
@@ -29,32 +30,30 @@ def main(words: Sequence[str]) -> int:
         return code
     from eyas.training.ranks import leave
 
-    return leave(code)
+    return leave(code, os.environ)
 
 
 def _main(words: Sequence[str]) -> int:
-    for stream in (sys.stdout, sys.stderr):  # a console of another encoding shows ? instead
-        if hasattr(stream, "reconfigure"):
-            stream.reconfigure(errors="replace")
+    accept_any_text()
     verb = words[0] if words else ""
     if verb not in _VERBS:
-        return _told(f"say train or merge, and their flags{did_you_mean(verb, _VERBS)}", "eyas")
+        known = did_you_mean(verb, _VERBS)
+        return complain(UserError(f"say train or merge, and their flags{known}"), "eyas")
     program = f"{verb}.py"
     try:
         given = parse(_VERBS[verb], words[1:], program, _ABOUT[verb])
     except UserError as error:
-        return _told(str(error), program)
+        return complain(error, program)
     try:
         return _run(verb, given, words[1:])
+    except ToldElsewhereError as error:
+        return complain(error, program)
     except UserError as error:
-        return _told(in_flags(str(error)), program)
+        return complain(UserError(in_flags(str(error))), program)
     except KeyboardInterrupt:
         return _INTERRUPTED
     except OSError as error:
-        if error.filename is None and not is_disk_full(error):
-            raise
-        place = f"{error.filename}: " if error.filename else ""
-        return _told(f"{place}{error.strerror}; check the path, or name another place", program)
+        return complain(mendable(error), program)
 
 
 def _run(verb: str, given: Given, words: Sequence[str]) -> int:
@@ -66,8 +65,3 @@ def _run(verb: str, given: Given, words: Sequence[str]) -> int:
     from eyas.rwkv_peft.training import train
 
     return train(given, words)
-
-
-def _told(message: str, who: str) -> int:
-    print(f"{who}: {' '.join(message.splitlines())}", file=sys.stderr)
-    return 2

@@ -3,12 +3,12 @@
 import shlex
 from collections.abc import Iterator
 
-from eyas.adapters import described
-from eyas.data import colored, step_count, summarize
+from eyas.data import colored, step_count
 from eyas.interop.rwkv_peft import START
 from eyas.observe.documents import print_documents
 from eyas.observe.summary import print_summary
 from eyas.run import Prepared
+from eyas.run.told import data_lines, memory_lines, trained_lines
 from eyas.rwkv_peft.files import file_name
 from eyas.rwkv_peft.meaning import Plan
 
@@ -19,9 +19,9 @@ def show(plan: Plan, prepared: Prepared) -> None:
     """Prints the plan, and the first document with what is trained of it."""
     sections = {
         "model": [f"{prepared.run.model.name}: {prepared.model.shape}"],
-        "data": list(_data(prepared)),
-        "trained": [_trained(prepared)],
-        "memory": [_memory(prepared)],
+        "data": data_lines(prepared),
+        "trained": trained_lines(prepared),
+        "memory": memory_lines(prepared),
         "epochs": list(_epochs(plan, prepared)),
         "files": [f"{prepared.out}: {', '.join(_files(plan, prepared))}"],
     }
@@ -44,30 +44,6 @@ def next_command(plan: Plan, prepared: Prepared) -> str:
         words += ["--lora_init", str(out / START)]
     words += ["--lora_checkpoint", str(last), "--output", str(out / f"{run.model.stem}-{name}.pth")]
     return shlex.join(words)
-
-
-def _data(prepared: Prepared) -> Iterator[str]:
-    ctx = prepared.run.batch.ctx
-    found = summarize(prepared.corpus, ctx, prepared.run.batch.long)
-    share = found.trained_tokens / max(found.tokens - found.documents, 1)
-    yield (
-        f"{found.documents:,} documents, {found.tokens:,} tokens ({prepared.tokenizer.name}), "
-        f"{share:.1%} of the targets trained"
-    )
-    if found.too_long:
-        yield f"{found.too_long:,} are longer than {ctx} tokens and are cut into pieces"
-
-
-def _trained(prepared: Prepared) -> str:
-    run, count = prepared.run, prepared.trained_parameters
-    parts = f" + {' '.join(run.train_parts)}" if run.train_parts else ""
-    base = "" if run.frozen.quant == "none" else f", over a base quantized to {run.frozen.quant}"
-    share = count / prepared.base_parameters
-    return f"{described(run.method)}{parts}: {count:,} parameters, {share:.2%} of the model{base}"
-
-
-def _memory(prepared: Prepared) -> str:
-    return f"about {sum(prepared.predicted_bytes().values()) / 2**20:,.0f} MiB at the peak"
 
 
 def _epochs(plan: Plan, prepared: Prepared) -> Iterator[str]:

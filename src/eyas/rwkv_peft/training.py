@@ -1,7 +1,7 @@
 """train.py: flags to a run, the run, and RWKV-PEFT's files of what it saves."""
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack, nullcontext
 from pathlib import Path
 from typing import TypeVar
@@ -9,7 +9,6 @@ from typing import TypeVar
 import torch
 
 from eyas.adapters import describe, load_adapter
-from eyas.errors import UserError
 from eyas.observe.console import console
 from eyas.run import Prepared, prepare
 from eyas.run import train as start
@@ -43,8 +42,8 @@ def train(given: Given, words: Sequence[str]) -> int:
 def _run(plan: Plan, ranks: Ranks) -> int:
     with ExitStack() as stack:
         entering = entered(plan) if ranks.first else nullcontext()
-        _everywhere(ranks, lambda: stack.enter_context(entering))
-        prepared = _everywhere(ranks, lambda: prepare(plan.run, ranks))
+        ranks.all_or_none(lambda: stack.enter_context(entering))
+        prepared = ranks.all_or_none(lambda: prepare(plan.run, ranks))
     _ = prepared.utilization  # is measured by all ranks together
     return _follow(plan, prepared) if ranks.first else _join_in(prepared)
 
@@ -97,18 +96,3 @@ def _write_after(plan: Plan, prepared: Prepared, step: int, checkpoint: Path) ->
         adapter = load_adapter(checkpoint / "adapter.safetensors")
         path = prepared.out / file_name(number)
         write_numbered(adapter, prepared.run.model, path)
-
-
-def _everywhere(ranks: Ranks, work: Callable[[], T]) -> T:
-    """What the work gives, on all ranks; where it fails, the first that saw it tells."""
-    result, problem = [], ""
-    try:
-        result = [work()]
-    except UserError as error:
-        problem = str(error)
-    problems = ranks.gathered(problem)
-    if any(problems):
-        if ranks.rank != next(rank for rank, text in enumerate(problems) if text):
-            raise SystemExit(2)
-        raise UserError(problem)
-    return result[0]

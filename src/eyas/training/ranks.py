@@ -7,7 +7,7 @@ both say in the environment who is who.
 import os
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 import torch
 import torch.distributed as dist
 
-from eyas.errors import UserError
+from eyas.errors import ToldElsewhereError, UserError
 
 T = TypeVar("T")
 
@@ -53,6 +53,20 @@ class Ranks:
         found: list[Any] = [None] * self.world
         dist.all_gather_object(found, value)
         return found
+
+    def all_or_none(self, work: Callable[[], T]) -> T:
+        """What the work gives, once it is done on all ranks; what fails is told by the first."""
+        result, problem = [], ""
+        try:
+            result = [work()]
+        except UserError as error:
+            problem = str(error)
+        problems = self.gathered(problem)
+        if any(problems):
+            if self.rank != next(rank for rank, text in enumerate(problems) if text):
+                raise ToldElsewhereError
+            raise UserError(problem)
+        return result[0]
 
     def wait(self) -> None:
         """Until all ranks are here."""
@@ -121,13 +135,13 @@ def joined(ranks: Ranks, environment: Mapping[str, str], backend: str) -> Iterat
         dist.destroy_process_group()
 
 
-def leave(code: int) -> int:
+def leave(code: int, environment: Mapping[str, str]) -> int:
     """The exit code; a rank among others ends its process here and now.
 
     gloo's threads may still hold tensors of Python when the interpreter is taken down, and then
     they abort the process (PyTorch 2.13, one time in six on a busy machine).
     """
-    ranks = found_ranks(os.environ)
+    ranks = found_ranks(environment)
     if ranks and ranks.world > 1:
         sys.stdout.flush()
         sys.stderr.flush()

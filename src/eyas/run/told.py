@@ -1,0 +1,58 @@
+"""What is said of a run before it begins."""
+
+from eyas.adapters import described
+from eyas.data import summarize
+from eyas.observe.data_report import short_report
+from eyas.run.prepared import Prepared
+
+
+def data_lines(prepared: Prepared) -> list[str]:
+    ctx, long = prepared.run.batch.ctx, prepared.run.batch.long
+    s = summarize(prepared.corpus, ctx, long)
+    share = s.trained_tokens / max(s.tokens - s.documents, 1)
+    windows = prepared.run.batch.dataload == "get"
+    lines = [
+        f"{s.documents:,} documents, {s.tokens:,} tokens ({prepared.tokenizer.name}), "
+        f"{share:.1%} of the targets trained",
+    ]
+    if windows:
+        lines.append(f"seen in windows of {ctx} tokens over all of them as one stream")
+    elif s.too_long and long == "split":
+        lines.append(
+            f"{s.too_long:,} are longer than {ctx} tokens and are cut into pieces: "
+            f"{s.pieces:,} in all, no token lost; each piece starts from a fresh state"
+        )
+    elif s.too_long:
+        what = "cut off there" if long == "truncate" else "left out"
+        lines.append(
+            f"{s.too_long:,} are longer than {ctx} tokens and are {what}: {s.lost_tokens:,} tokens "
+            f"lost (--long {long})"
+        )
+    if s.untrained_pieces and not windows:
+        lines.append(f"{s.untrained_pieces:,} pieces have nothing to train and are left out")
+    if s.too_short and not windows:
+        lines.append(f"{s.too_short:,} documents are empty and are left out")
+    if prepared.held_out:
+        lines.append(f"{len(prepared.held_out):,} documents held out")
+    sources = prepared.run.data
+    return lines + short_report(sources, prepared.linter, prepared.corpus, prepared.held_out)
+
+
+def trained_lines(prepared: Prepared) -> list[str]:
+    run, trained = prepared.run, prepared.trained_parameters
+    parts = f" + {' '.join(run.train_parts)}" if run.train_parts else ""
+    total = prepared.base_parameters
+    lines = [
+        f"{described(run.method)}{parts}: "
+        f"{trained:,} parameters, {trained / total:.2%} of the model's {total:,}"
+    ]
+    if run.frozen.quant != "none":
+        lines.append(f"over a base quantized to {run.frozen.quant}")
+    return lines
+
+
+def memory_lines(prepared: Prepared) -> list[str]:
+    parts = prepared.predicted_bytes()
+    total = sum(parts.values())
+    detail = ", ".join(f"{name} {size / 2**20:,.0f}" for name, size in parts.items())
+    return [f"about {total / 2**20:,.0f} MiB at the peak ({detail})"]
