@@ -1,9 +1,11 @@
 """The memory that a run is said to need, beside what it takes.
 
-python benchmarks/memory.py [--out FILE.json] [--threads N]
+python benchmarks/memory.py [--short] [--fit] [--out FILE.json] [--threads N]
 
-Random models of released shapes, each configuration in a process of its own, four steps of the
-peak. `predicted over measured` should lie within a tenth of 1.
+Random models of released shapes, each configuration in a process of its own, the peak of four
+steps. `predicted over measured` should lie within a tenth of 1. --short: the first five.
+--fit: then also finds the numbers of `training/memory.py` for a CPU that are nearest to what was
+measured, to be put there when the models or the machine's memory have changed.
 """
 
 import argparse
@@ -22,6 +24,7 @@ from eyas.models import Shape, create
 from eyas.run import prepare, train
 from eyas.settings import run_from_mapping
 from eyas.training.events import Step
+from eyas.training.memory import Machine, Plan
 
 V7 = {"w": 64, "a": 64, "v": 32, "g": 128}
 SHAPES = {
@@ -30,7 +33,8 @@ SHAPES = {
     "v6 0.1B": Shape("x060", 12, 768, 12, 2688, 65536, {"mix": 32, "decay": 64}),
     "v5 0.1B": Shape("x052", 12, 768, 12, 2688, 65536),
 }
-CASES: list[tuple[str, dict[str, object]]] = [
+Case = tuple[str, dict[str, object]]
+CASES: list[Case] = [
     ("v7 0.1B", {}),
     ("v7 0.1B", {"batch": {"ctx": 1024}, "loop": {"recompute": True}}),
     ("v7 0.1B", {"batch": {"ctx": 256, "micro_batch": 4}}),
@@ -63,7 +67,7 @@ def measured(folder: Path, number: int) -> dict[str, object]:
         "watch": {"mfu": False, "report": False},
     }
     prepared = prepare(run_from_mapping(values, "benchmark"))
-    parts = prepared.predicted_bytes()
+    parts = prepared.plan.parts()
     taken = [event for event in train(prepared) if isinstance(event, Step)]
     predicted, peak = sum(parts.values()) / 2**20, taken[-1].peak_bytes / 2**20
     return {
@@ -73,9 +77,9 @@ def measured(folder: Path, number: int) -> dict[str, object]:
     }
 
 
-def in_processes(folder: Path, threads: int) -> Iterator[dict[str, object]]:
+def in_processes(folder: Path, cases: list[Case], threads: int) -> Iterator[dict[str, object]]:
     (folder / "data.txt").write_text("the quick brown fox jumps over the lazy dog. " * 4000)
-    for number, (shape, settings) in enumerate(CASES):
+    for number, (shape, settings) in enumerate(cases):
         for _ in range(1 if (folder / f"{shape}.pth").exists() else 2):  # the first makes the model
             done = subprocess.run(
                 [sys.executable, __file__, "--one", str(folder), str(number)],
@@ -89,8 +93,45 @@ def in_processes(folder: Path, threads: int) -> Iterator[dict[str, object]]:
         yield {"model": shape, "settings": what or "pissa, ctx 512", **found}
 
 
+def fitted(rows: list[dict[str, object]]) -> tuple[float, Machine]:
+    """The worst ratio, either way, of the machine for which it is smallest."""
+    plans = [plan_of(number) for number in range(len(rows))]
+    measured = [float(str(row["measured MiB"])) * 2**20 for row in rows]
+
+    def worst(machine: Machine) -> float:
+        ratios = (sum(p.parts(machine).values()) / m for p, m in zip(plans, measured, strict=True))
+        return max(max(ratio, 1 / ratio) for ratio in ratios)
+
+    machines = (
+        Machine(process * 2**20, apart / 20, block / 4)
+        for process in range(340, 560, 20)
+        for apart in range(20, 40)
+        for block in range(0, 17)
+    )
+    return min(((worst(machine), machine) for machine in machines), key=lambda found: found[0])
+
+
+def plan_of(number: int) -> Plan:
+    """What `measured` predicts by, without a run."""
+    shape, settings = CASES[number]
+    run = run_from_mapping({"model": "m", "data": "d", **settings}, "benchmark")
+    return Plan(
+        SHAPES[shape],
+        torch.bfloat16,
+        torch.float32,
+        run.method,
+        frozen=run.frozen,
+        batch=run.batch,
+        loop=run.loop,
+    )
+
+
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--short", action="store_true")
+    parser.add_argument("--fit", action="store_true")
     parser.add_argument("--out", type=Path)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--one", nargs=2, help=argparse.SUPPRESS)
@@ -99,10 +140,13 @@ def main() -> None:
         print(json.dumps(measured(Path(given.one[0]), int(given.one[1]))))
         return
     with tempfile.TemporaryDirectory() as folder:
-        rows = list(in_processes(Path(folder), given.threads))
+        rows = list(in_processes(Path(folder), CASES[: 5 if given.short else None], given.threads))
     show("Peak memory of a run", rows)
     out = given.out or Path(__file__).parent / "results" / "memory.json"
     save(out, given.threads, rows=rows)
+    if given.fit:
+        ratio, machine = fitted(rows)
+        print(f"within {ratio - 1:.1%} with {machine}")
 
 
 if __name__ == "__main__":

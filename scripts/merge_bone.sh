@@ -1,4 +1,4 @@
-# Merges what run_bone.sh or run_sft.sh trained into its base model.
+# Merges what run_bone.sh trained into its base model.
 # In the folder above this one: sh scripts/merge_bone.sh
 
 base_model='/home/rwkv/models/basemodel/3b.pth'

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from runs import a_run
 
-from eyas.adapters import PiSSA
+from eyas.adapters import PiSSA, State
 from eyas.quant import FrozenConfig
 from eyas.run import prepare, train
 from eyas.settings import Run
@@ -46,6 +46,12 @@ def case_run(
     )
 
 
+def state_run(folder: Path, strategy: str, world: int) -> Run:
+    """State tuning on rows in chunks, of which some have documents that begin in their midst."""
+    run = case_run(folder, strategy, "none", world, HALF, f"{strategy} state {world}")
+    return replace(run, method=State(), train_parts=(), loop=replace(run.loop, chunk=16))
+
+
 def trained(run: Run, ranks: Ranks) -> dict[str, object]:
     """Losses of a run and how much of the model this rank holds."""
     prepared = prepare(run, ranks)
@@ -76,6 +82,7 @@ def main() -> None:
         for strategy, quant in CASES:
             run = case_run(folder, strategy, quant, ranks.world)
             found[f"{strategy} {quant}"] = trained(run, ranks)
+        found["state"] = trained(state_run(folder, "fsdp", ranks.world), ranks)
         for strategy in ("ddp", "fsdp"):
             begun = case_run(folder, strategy, "none", 2, HALF, f"{strategy} two-one")
             found[f"{strategy} begun"] = trained(begun, ranks)

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from ranks_worker import CASES, HALF, STEPS, case_run, trained
+from ranks_worker import CASES, HALF, STEPS, case_run, state_run, trained
 
 from eyas.adapters import load_adapter
 from eyas.errors import UserError
@@ -81,6 +81,15 @@ def test_going_on_with_fewer_or_more_processes(folder: Path, strategy: str) -> N
     assert two[f"{strategy} rest"]["losses"] == whole[HALF:]
     rest = trained(case_run(folder, strategy, "none", 1, STEPS, f"{strategy} two-one"), Ranks())
     assert rest["losses"] == whole[HALF:]
+
+
+def test_states_train_among_sharded_weights(folder: Path) -> None:
+    """They are read before their block is gathered. Chunks add up in another order."""
+    alone = trained(state_run(folder, "ddp", 1), Ranks())
+    for rank in (0, 1):
+        found = results(folder, f"rank{rank}")["state"]
+        assert found["losses"] == pytest.approx(alone["losses"])
+        assert found["norms"] == pytest.approx(alone["norms"])
 
 
 def test_who_we_are() -> None:

@@ -11,7 +11,10 @@ from pathlib import Path
 
 import pytest
 from runs import data_file
+from torch.distributed.elastic.multiprocessing.errors import ChildFailedError, ProcessFailure
 from weights import write_model
+
+from eyas.training.launch import _told
 
 
 def start(folder: Path, *more: str) -> subprocess.Popen[str]:
@@ -97,3 +100,26 @@ def test_what_is_wrong_is_told_once(folder: Path) -> None:
     output, errors = run.communicate(timeout=60)
     assert (run.returncode, output) == (2, "")
     assert errors.count("data.jsonl:1") == len(errors.strip().splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("codes", "code", "said"),
+    [
+        ([-15, 1], 1, ""),  # a fault of ours: its traceback is there, SIGTERM was the launcher's
+        ([1, -15], 1, ""),
+        ([2, -9], 137, "process 1 was ended by SIGKILL (no memory left, perhaps), and"),
+        ([-11, -15], 139, "process 0 was ended by SIGSEGV, and"),
+        ([-15, -15], 143, "process 0 was ended by SIGTERM, and"),
+    ],
+)
+def test_whose_end_is_told(
+    codes: list[int], code: int, said: str, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    nothing = str(tmp_path / "error.json")
+    failures = {
+        rank: ProcessFailure(local_rank=rank, pid=rank, exitcode=each, error_file=nothing)
+        for rank, each in enumerate(codes)
+    }
+    assert _told(ChildFailedError("eyas", failures)) == code
+    errors = capsys.readouterr().err
+    assert (said in errors) if said else not errors

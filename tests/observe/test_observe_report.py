@@ -14,7 +14,7 @@ from eyas.observe.average import Average
 from eyas.observe.curves import draw_losses, loss_curves, panels_of
 from eyas.observe.metrics import open_metrics, read_metrics
 from eyas.observe.panels import thinned
-from eyas.observe.report import open_report, write_report
+from eyas.observe.report import at_the_end, write_report
 from eyas.training.events import Event, Finished, Sampled, Step, Validated
 
 HOSTILE = (
@@ -136,13 +136,18 @@ def test_a_run_that_has_hardly_begun(tmp_path: Path, events: list[Event]) -> Non
     draw_losses(folder)
 
 
-def test_both_come_at_the_end_of_a_run(tmp_path: Path) -> None:
+def test_it_comes_at_the_end_of_a_run(tmp_path: Path) -> None:
     folder = run(tmp_path / "run", [step(1)])
-    with open_report(folder, FACTS) as sink:
+    with at_the_end(lambda: write_report(folder, FACTS)) as sink:
         sink(step(2))
         assert not (folder / "report.html").exists()
         sink(Finished(2, "steps done"))
     assert (folder / "report.html").exists()
+
+
+def test_the_picture_of_a_run(tmp_path: Path) -> None:
+    folder = run(tmp_path / "run", [step(1), step(2)])
+    draw_losses(folder)
     assert matplotlib.image.imread(folder / "loss.png").ndim == 3
 
 

@@ -1,11 +1,13 @@
 """What TensorBoard itself reads of a run."""
 
+import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from eyas.observe.flops import Utilization
+from eyas.observe.guarded import guarded
 from eyas.observe.tensorboard import open_tensorboard
 from eyas.training.events import Finished, Sampled, Step, Validated
 
@@ -75,3 +77,24 @@ def test_going_on_hides_what_lay_beyond(tmp_path: Path) -> None:
     with open_tensorboard(tmp_path, SETTINGS, resume_step=3) as sink:
         sink(step(4, 1.0))
     assert curve(read(tmp_path), "loss") == [(1, 2.0), (2, 2.0), (3, 2.0), (4, 1.0)]
+
+
+def test_a_full_disk_is_said_in_one_line_and_without_a_traceback(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It is a thread of tensorboard's that finds it full."""
+    writer = pytest.importorskip(
+        "tensorboard.summary.writer.record_writer", reason="needs eyas[tensorboard]"
+    ).RecordWriter
+
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    with guarded(open_tensorboard(tmp_path, SETTINGS), "TensorBoard") as sink:
+        sink(step(1, 2.5))
+        monkeypatch.setattr(writer, "write", full)
+        for number in range(2, 5):
+            sink(step(number, 2.5))
+            time.sleep(0.02)
+    line = "TensorBoard failed: [Errno 28] No space left on device; the run goes on\n"
+    assert capsys.readouterr() == ("", line)

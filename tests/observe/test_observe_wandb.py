@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 from journal import payloads
 
-from eyas.errors import UserError
 from eyas.observe.wandb import open_wandb
 from eyas.training.events import Sampled, Step, Validated
 
@@ -111,5 +110,5 @@ def test_offline_where_wandb_cannot_be_reached(
 def test_without_the_library(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("eyas.observe.optional.find_spec", lambda _: None)
     said = r"wandb is not installed; say: pip install 'eyas\[wandb\]'"
-    with pytest.raises(UserError, match=said), open_wandb("birds", tmp_path, {}):
+    with pytest.raises(ModuleNotFoundError, match=said), open_wandb("birds", tmp_path, {}):
         pass

@@ -41,10 +41,11 @@ def test_metrics_and_report_by_default(tmp_path: Path) -> None:
 def test_one_that_fails_leaves_the_others(tmp_path: Path) -> None:
     said: list[str] = []
     (tmp_path / "train_log.txt").mkdir()
-    (tmp_path / "report.html").mkdir()
+    (tmp_path / "loss.png").mkdir()
     watch(tmp_path, said, WatchConfig(epoch_steps=2))
     assert len(read_metrics(tmp_path / "metrics.jsonl")) == 3
-    assert [line.split(" failed: ")[0] for line in said] == ["train_log.txt", "report.html"]
+    assert "steps done" in (tmp_path / "report.html").read_text()
+    assert [line.split(" failed: ")[0] for line in said] == ["train_log.txt", "loss.png"]
 
 
 def test_all_of_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -75,10 +76,24 @@ def test_all_of_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert said == []
 
 
-def test_a_missing_library_is_a_mistake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_libraries_are_said_and_stop_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("eyas.observe.optional.find_spec", lambda _: None)
-    with pytest.raises(UserError, match=r"pip install 'eyas\[swanlab\]'"):
-        watch(tmp_path, [], WatchConfig(swanlab="birds"))
+    said: list[str] = []
+    watch(tmp_path, said, WatchConfig(tensorboard=True, wandb="birds", swanlab="birds"))
+    assert said == [
+        f"{name} failed: {name.lower()} is not installed; say: pip install "
+        f"'eyas[{name.lower()}]'; the run goes on"
+        for name in ("TensorBoard", "wandb", "SwanLab")
+    ]
+    assert len(read_metrics(tmp_path / "metrics.jsonl")) == 3
+
+
+def test_damaged_metrics_are_a_mistake_to_be_mended_first(tmp_path: Path) -> None:
+    (tmp_path / "metrics.jsonl").write_text("{}\n")
+    with pytest.raises(UserError, match=r"metrics.jsonl:1: .*remove that line"):
+        watch(tmp_path, [], WatchConfig(), resume_step=1)
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from torch.utils.checkpoint import checkpoint
 
-from eyas.quant import NF4, QUANTIZERS, Int8, QuantizedLinear, codes_hash
+from eyas.quant import NF4, QUANTIZERS, Int8, QuantizedLinear, codes_hash, int8
 
 EVERY = pytest.mark.parametrize(
     "quantizer", [*dict.fromkeys(QUANTIZERS.values()), NF4(double=False)], ids=repr
@@ -73,6 +73,13 @@ def test_int8_scales_are_narrow_where_nothing_is_lost():
     assert Int8().quantize(weight)["scales"].dtype == torch.float32
     weight[5] = 0
     assert Int8().quantize(weight)["scales"].dtype == torch.float16
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16, torch.float64])
+def test_int8_in_one_kernel_has_the_same_bits(dtype):
+    tensors = Int8().quantize(random(40, 128))
+    dense = int8._in_one_kernel(tensors["codes"], tensors["scales"], dtype)
+    assert torch.equal(dense.view(40, 128), Int8().dequantize(tensors, (40, 128), dtype))
 
 
 @EVERY

@@ -131,7 +131,7 @@ def attach(
     _check_finite(model)
     if isinstance(method, LayerMethod):
         generator, quantizer = torch.Generator().manual_seed(seed), frozen.quantizer(device)
-        for name, base in _chosen(model, targets):
+        for name, base in chosen_linears(model, targets):
             tensors = _start(method, name, base, generator, quantizer, device)
             model.set_submodule(name, _layer(method, base, tensors, quantizer, device))
     elif targets:
@@ -233,7 +233,8 @@ def _check_finite(model: Model) -> None:
             )
 
 
-def _chosen(model: Model, targets: tuple[str, ...]) -> list[tuple[str, Linear]]:
+def chosen_linears(model: Model, targets: tuple[str, ...]) -> list[tuple[str, Linear]]:
+    """The linears that get a layer, by path; see `attach` for targets and errors."""
     linears = model.linears()
     targets = tuple(name for target in targets for name in target.replace(",", " ").split())
     short = {part for name, _ in linears for part in (*name.split(".")[2:], name.split(".", 2)[2])}

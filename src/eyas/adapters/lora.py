@@ -15,7 +15,7 @@ subtracted by the layer: it was taken from the weight before it was quantized (`
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Annotated, ClassVar
 
@@ -58,6 +58,16 @@ class LowRankLinear(AdaptedLinear):
                 self.register_buffer(name.format(letter), kept)
         self.scale, self.dropout = scale, dropout
 
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> "LowRankLinear":
+        """Over a quantized base no step reads where the factors started: it stays on the CPU."""
+        stays = dict(self._buffers) if self.residual_A is not None else {}
+        self._buffers.update(dict.fromkeys(stays))
+        super()._apply(fn, recurse)
+        self._buffers.update(
+            {k: b if b is None or b.is_meta else b.cpu() for k, b in stays.items()}
+        )
+        return self
+
     def delta(self) -> Float[Tensor, "O I"]:
         up, down = (factor.detach() for factor in self._factors())
         return self.scale * (up @ down)
@@ -77,7 +87,8 @@ class LowRankLinear(AdaptedLinear):
         A, B = self.lora_A, self.lora_B
         if self.lora_A0 is None or self.lora_B0 is None:
             return B, A
-        return torch.cat((B - self.lora_B0, self.lora_B0), 1), torch.cat((A, A - self.lora_A0))
+        A0, B0 = self.lora_A0.to(A), self.lora_B0.to(B)
+        return torch.cat((B - B0, B0), 1), torch.cat((A, A - A0))
 
     def _factors(self) -> tuple[Float[Tensor, "O S"], Float[Tensor, "S I"]]:
         """up, down with delta = scale up down."""

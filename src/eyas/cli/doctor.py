@@ -13,6 +13,7 @@ from eyas.native import operators
 from eyas.observe.facts import hardware, versions
 from eyas.observe.flops import product_rate
 from eyas.observe.summary import print_summary
+from eyas.wkv import Backend
 
 _B, _T, _H, _N = 1, 512, 12, 64
 _REPEATS = 3
@@ -28,7 +29,7 @@ def doctor() -> None:
     sections = {
         "versions": _listed(versions()),
         "machine": _listed(hardware(device)),
-        "in use": _in_use(),
+        "in use": _in_use(device),
         "speed": list(_speeds(device)),
     }
     print_summary(sections)
@@ -38,8 +39,12 @@ def _listed(facts: dict[str, object]) -> list[str]:
     return [f"{name} {value}" for name, value in facts.items()]
 
 
-def _in_use() -> list[str]:
+def _in_use(device: torch.device) -> list[str]:
     elsewhere = "chunked on other devices"
+    if wkv.fastest(device) is wkv.fla:
+        elsewhere = "fla on the GPU"
+    elif device.type == "cuda":
+        elsewhere = "chunked on the GPU: pip install 'eyas[cuda]' for faster ones"
     if missing := native.missing():
         return [missing, f"WKV operators: chunked on the CPU, {elsewhere}"]
     return [
@@ -49,18 +54,29 @@ def _in_use() -> list[str]:
 
 
 def _speeds(device: torch.device) -> Iterator[str]:
-    rate = product_rate(torch.float32, device)
-    yield f"float32 matrix products on the {device.type}: {rate / 1e9:,.0f} GFLOP/s"
-    backends = {"native": wkv.native, "chunked": wkv.chunked, "reference": wkv.reference}
-    if native.missing():
-        del backends["native"]
+    dtype = torch.float32 if device.type == "cpu" else torch.bfloat16
+    rate = product_rate(dtype, device)
+    yield f"{str(dtype)[6:]} matrix products on the {device.type}: {rate / 1e9:,.0f} GFLOP/s"
+    backends: dict[str, Backend] = {"chunked": wkv.chunked, "reference": wkv.reference}
+    if wkv.fastest(device) is wkv.fla:
+        backends = {"fla": wkv.fla, **backends}
+    elif device.type == "cpu" and not native.missing():
+        backends = {"native": wkv.native, **backends}
     for name in ("wkv6", "wkv7"):
-        times = {b: _milliseconds(getattr(module, name), name) for b, module in backends.items()}
-        shown = ", ".join(f"{backend} {taken:,.0f}" for backend, taken in times.items())
+        times = {
+            backend: _milliseconds(getattr(module, name), name, dtype, device)
+            for backend, module in backends.items()
+        }
+        shown = ", ".join(f"{backend} {taken:,.3g}" for backend, taken in times.items())
         yield f"{name}, forward and backward of {_T} tokens and {_H} heads of {_N}, ms: {shown}"
 
 
-def _milliseconds(operator: Callable[..., tuple[Tensor, Tensor]], name: str) -> float:
+def _milliseconds(
+    operator: Callable[..., tuple[Tensor, Tensor]],
+    name: str,
+    dtype: torch.dtype,
+    device: torch.device,
+) -> float:
     """The fastest of some runs."""
     generator = torch.Generator().manual_seed(0)
     r, k, v, x, y, z = torch.randn(6, _B, _T, _H, _N, generator=generator)
@@ -70,11 +86,14 @@ def _milliseconds(operator: Callable[..., tuple[Tensor, Tensor]], name: str) -> 
         normalize(y, dim=-1),
     )
     own = [torch.ones(_H, _N)] if name == "wkv6" else [-removal, removal * z.sigmoid()]
-    args = [tensor.requires_grad_() for tensor in (r, log_decay, k, v, *own, state)]
+    r, k, v, *own = (tensor.to(dtype) for tensor in (r, k, v, *own))
+    args = [tensor.to(device).requires_grad_() for tensor in (r, log_decay, k, v, *own, state)]
     taken = []
     for _ in range(_REPEATS):
         started = time.perf_counter()
         out, _ = operator(*args)
         torch.autograd.grad(out.sum(), args)
+        if device.type != "cpu":
+            torch.accelerator.synchronize(device)
         taken.append(time.perf_counter() - started)
     return 1000 * min(taken)

@@ -2,15 +2,19 @@
 
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import click
 import torch
 
+from eyas.chat.conversation import asked
+from eyas.chat.ending import as_shown, until_end
+from eyas.chat.wording import Thinking, cue, prompt_of, stops_of
+from eyas.cli.chat import trained_template
 from eyas.cli.options import add_options
 from eyas.config import from_mapping
 from eyas.data import tokenizer_for
-from eyas.data.template import ask
+from eyas.data.template import Template
 from eyas.errors import UserError
 from eyas.generation.sampling import Sampling
 from eyas.generation.stream import generate as stream
@@ -24,6 +28,13 @@ from eyas.run import open_model
     "--prompt-file", type=click.Path(path_type=Path), help="file of the text to continue, UTF-8"
 )
 @click.option("--chat", "question", help="a question; the prompt becomes User: …, Assistant:")
+@click.option(
+    "--think",
+    default="auto",
+    show_default=True,
+    type=click.Choice(get_args(Thinking)),
+    help="with --chat: thinking of G1 models; short, long: it is told how much",
+)
 @click.option("--max-tokens", default=200, show_default=True, type=click.IntRange(1))
 @click.option("--stop", multiple=True, help="text that ends the answer; may be repeated")
 @click.option("--seed", default=0, show_default=True, type=click.IntRange(0, 2**64 - 1))
@@ -39,6 +50,7 @@ def generate(
     prompt: str | None,
     prompt_file: Path | None,
     question: str | None,
+    think: Thinking,
     max_tokens: int,
     stop: tuple[str, ...],
     seed: int,
@@ -46,15 +58,18 @@ def generate(
     base: Path | None,
     typed: dict[str, Any],
 ) -> None:
-    """Continue --prompt with MODEL (.pth, .safetensors) or RUN (its newest checkpoint).
+    """Continue --prompt with MODEL (.pth, .safetensors, a name) or RUN (its newest checkpoint).
 
     An empty prompt begins a new document. One line end at the end of a file or of standard
     input is no part of the prompt.
     """
     if sum(given is not None for given in (prompt, prompt_file, question)) != 1:
         raise click.UsageError("give one of --prompt, --prompt-file and --chat")
+    if question is None and think != "auto":
+        raise click.UsageError("--think goes with --chat")
     if question is not None:
-        text, stop = _asked(question), (*stop, "\n\n")
+        template = trained_template(model)
+        text = _asked(question, think, template)
     elif prompt_file is not None:
         text = _decoded(_content(prompt_file), str(prompt_file))
     elif prompt == "-":
@@ -65,16 +80,22 @@ def generate(
     loaded, base, chosen = open_model(model, base)
     tokens = tokenizer_for(loaded.vocab_size, base, tokenizer or chosen)
     with torch.inference_mode():
-        for piece in stream(loaded, tokens, text, sampling, max_tokens, stop, seed):
+        if question is None:
+            pieces = stream(loaded, tokens, text, sampling, max_tokens, stop, seed)
+        else:
+            answer = stream(loaded, tokens, text, sampling, max_tokens, (), seed)
+            ends = (*stops_of(template), *stop)
+            pieces = as_shown(until_end(answer, ends, cue(think)), cue(think))
+        for piece in pieces:
             click.echo(piece, nl=False)
             sys.stdout.flush()
     click.echo()
 
 
-def _asked(question: str) -> str:
+def _asked(question: str, think: Thinking, template: Template) -> str:
     if not question.strip():
         raise UserError("--chat: the question is empty; write one, or take --prompt")
-    return ask(question)
+    return prompt_of(template, [asked(question, think)], think)
 
 
 def _content(path: Path) -> bytes:

@@ -10,6 +10,7 @@ from eyas.cli.options import add_options
 from eyas.data import BatchConfig
 from eyas.data.reading import ReadConfig
 from eyas.errors import UserError
+from eyas.hub import local_model, wanted
 from eyas.interop.inspect import inspect, is_data
 
 _PATH = click.Path(path_type=Path)
@@ -37,6 +38,8 @@ def command(path: Path, fix: Path | None, overwrite: bool, typed: dict[str, Any]
       blank lines inside a turn are line ends
       copies of documents, U+FFFD and turns without an answer are left: you decide
     """
+    if wanted(path.as_posix()):
+        path = local_model(path)
     _check(path)
     if not typed.get("data_type") and not is_data(path):
         if typed or fix or overwrite:

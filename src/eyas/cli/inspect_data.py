@@ -109,16 +109,18 @@ def _config(cls: type[T], typed: Mapping[str, object]) -> T:
 
 def _tokenizer(path: Path, view: DataView, reading: ReadConfig) -> Tokenizer:
     """The model's, or the one that is named, or else World."""
-    size, named = WORLD_VOCAB_SIZE, view.tokenizer
-    if view.model is not None:
+    size, model, named = WORLD_VOCAB_SIZE, view.model, view.tokenizer
+    if model is not None:
+        from eyas.hub import local_model
         from eyas.models import read_tensors, shape_of
 
-        size = shape_of(read_tensors(view.model), view.model).vocab_size
+        model = local_model(model)
+        size = shape_of(read_tensors(model), model).vocab_size
     if not is_tokens(path, reading):
-        return tokenizer_for(size, view.model, named)
-    if view.model is None and named is None:
+        return tokenizer_for(size, model, named)
+    if model is None and named is None:
         size = max(size, largest_token(read_tokens(path, reading)) + 1)
-    return tokenizer_of_tokens(size, view.model, named)
+    return tokenizer_of_tokens(size, model, named)
 
 
 def _watched(records: Iterable[Document | Bad]) -> Iterator[Document | Bad]:

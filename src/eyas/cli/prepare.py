@@ -113,8 +113,10 @@ def _tokenizer(
     if model is None:
         tokenizer = tokenizer_for(WORLD_VOCAB_SIZE, None, named or World.name)
         return tokenizer, tokenizer.vocab_size
+    from eyas.hub import local_model
     from eyas.models import read_tensors, shape_of
 
+    model = local_model(model)
     vocab_size = shape_of(read_tensors(model), model).vocab_size
     only_tokens = all(is_tokens(source, reading) for source in sources)
     known = tokenizer_of_tokens if only_tokens else tokenizer_for

@@ -16,6 +16,7 @@ from eyas.cli.options import add_options
 from eyas.config import read_toml, to_mapping
 from eyas.data import BatchConfig, ReadConfig, colored
 from eyas.errors import UserError
+from eyas.hub import local_model
 from eyas.observe.console import console
 from eyas.observe.documents import print_documents
 from eyas.observe.metrics import held_out_losses
@@ -62,7 +63,7 @@ from eyas.training.ranks import Ranks, found_ranks, joined
     WatchConfig,
 )
 def train(what: tuple[str, ...], method: str | None, dry_run: bool, typed: dict[str, Any]) -> int:
-    """Fine-tune MODEL (.pth or .safetensors) on DATA.
+    """Fine-tune MODEL (.pth or .safetensors, or a name: eyas models) on DATA.
 
     DATA is jsonl, json, csv, parquet, txt (each also .gz or .zst), a folder of these, a binidx
     pair, or a Hugging Face data set; several are mixed. Version and shape are read from the
@@ -77,6 +78,7 @@ def train(what: tuple[str, ...], method: str | None, dry_run: bool, typed: dict[
     if ranks is None and run.engine.world > 1:
         from eyas.training.launch import launch
 
+        local_model(run.model)  # is downloaded by one process
         return launch(run.engine, ("-m", "eyas", *sys.argv[1:]))
     ranks = ranks or Ranks()
     share_threads(run.engine, ranks)

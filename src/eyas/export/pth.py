@@ -51,6 +51,10 @@ class Entry:
     dtype: torch.dtype
     tensor: Callable[[], Tensor]
 
+    @property
+    def nbytes(self) -> int:
+        return prod(self.shape) * self.dtype.itemsize
+
 
 def write_pth(
     path: Path, entries: Iterable[Entry], check: Callable[[Path], None] = lambda _: None
@@ -64,13 +68,13 @@ def write_pth(
     """
     everything = list(entries)
     contents = _pickled(everything)
-    needed = sum(map(_size, everything)) + len(contents) + _OVERHEAD * (len(everything) + 4)
+    needed = sum(e.nbytes for e in everything) + len(contents) + _OVERHEAD * (len(everything) + 4)
     with atomic_path(path, needed) as temporary:
         with open(temporary, "wb") as file, ZipFile(file, "w") as archive:
             _write_record(file, archive, "data.pkl", contents)
             _write_record(file, archive, "byteorder", sys.byteorder.encode())
             for number, entry in enumerate(everything):
-                _write_tensor(file, archive, f"data/{number}", entry)
+                _write_record(file, archive, f"data/{number}", bytes_of(entry))
             # No `.format_version`: it tells torch that offsets may be computed instead of read,
             # and that holds only for the headers that torch's own writer makes.
             _write_record(file, archive, "version", b"3\n")
@@ -122,19 +126,18 @@ def _strides(shape: tuple[int, ...]) -> tuple[int, ...]:
     return torch.empty(shape, device="meta").stride()
 
 
-def _size(entry: Entry) -> int:
-    return prod(entry.shape) * entry.dtype.itemsize
+def bytes_of(entry: Entry) -> memoryview:
+    """Computes it: its elements as they lie in a file.
 
-
-def _write_tensor(file: IO[bytes], archive: ZipFile, name: str, entry: Entry) -> None:
+    Raises ValueError where it is not of the shape and dtype announced.
+    """
     tensor = entry.tensor().detach()
     if tuple(tensor.shape) != entry.shape or tensor.dtype != entry.dtype:
         raise ValueError(
             f"{entry.name}: announced as {entry.shape} {entry.dtype}, "
             f"computed as {tuple(tensor.shape)} {tensor.dtype}"
         )
-    raw = tensor.cpu().contiguous().reshape(-1).view(torch.uint8).numpy()
-    _write_record(file, archive, name, raw.data)
+    return tensor.cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data
 
 
 def _write_record(

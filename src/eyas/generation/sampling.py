@@ -19,6 +19,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+_FEW = 256  # tokens looked at first for top-p
 _LARGEST = 1e30  # beyond it float32 knows no difference, or infinity alone
 
 
@@ -93,8 +94,13 @@ def _penalized(scores: Tensor, sampling: Sampling, occurrence: Mapping[int, floa
 def _top_p(scores: Tensor, top_p: float) -> Tensor:
     if top_p == 1:
         return scores
-    likeliest = torch.softmax(scores, dim=-1).sort(descending=True)
-    before = int((likeliest.values.cumsum(-1) < top_p).sum())
+    probabilities = torch.softmax(scores, dim=-1)
+    # Nearly always a few tokens suffice, which are found in a tenth of the time of a sort.
+    for size in (min(_FEW, len(scores)), len(scores)):
+        likeliest = probabilities.topk(size)
+        before = int((likeliest.values.cumsum(-1) < top_p).sum())
+        if before < size:
+            break
     last = likeliest.indices[min(before, len(scores) - 1)]
     return scores.masked_fill(scores < scores[last], -torch.inf)
 

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from eyas.errors import UserError
+from eyas.generation.graphs import with_graph
 from eyas.generation.sampling import Sampling, count, sample
 
 END = 0  # the token that ends a document, and stands before the first one
@@ -44,36 +45,54 @@ def generate(
     if "" in stop:
         raise UserError("stop: a text that stops the generation is empty; leave it out")
     generator = torch.Generator().manual_seed(seed)
-    read = _encoded(tokenizer, prompt, model.get_parameter("emb.weight").shape[0])
-    tokens = _tokens(model, tokenizer, read, sampling, generator)
-    pieces = map(tokenizer.token_bytes, islice(tokens, max_tokens))
-    return until_stop(_characters(pieces), stop)
+    read = encoded(tokenizer, prompt, model.get_parameter("emb.weight").shape[0])
+    tokens = sampled(with_graph(model), tokenizer, read, None, sampling, generator)
+    pieces = (tokenizer.token_bytes(token) for token, _ in islice(tokens, max_tokens))
+    return until_stop(characters(pieces), stop)
+
+
+class Stops:
+    """Text that is fed in pieces, up to the first of the texts in `stop`.
+
+    `held` is what is not certain yet: the beginning of a stop text, or, once one is found
+    (`ended`), that text and what follows it.
+    """
+
+    def __init__(self, stop: tuple[str, ...]) -> None:
+        self.stop = stop
+        self.held = ""
+        self.ended = False
+
+    def feed(self, piece: str) -> str:
+        """What is certain with this piece; a text of `stop` that ends first counts."""
+        held = self.held + piece
+        ends = [(start + len(text), start) for text in self.stop if (start := held.find(text)) >= 0]
+        self.ended = bool(ends)
+        certain = min(ends)[1] if ends else len(held) - open_end(held, self.stop)
+        self.held = held[certain:]
+        return held[:certain]
 
 
 def until_stop(pieces: Iterable[str], stop: tuple[str, ...]) -> Iterator[str]:
     """The pieces up to the text of `stop` that ends first, held back while one may have begun."""
-    held = ""
+    stops = Stops(stop)
     for piece in pieces:
-        held += piece
-        ends = [(start + len(text), start) for text in stop if (start := held.find(text)) >= 0]
-        certain = min(ends)[1] if ends else len(held) - _open_end(held, stop)
-        if certain:
-            yield held[:certain]
-        if ends:
+        if certain := stops.feed(piece):
+            yield certain
+        if stops.ended:
             return
-        held = held[certain:]
-    if held:
-        yield held
+    if stops.held:
+        yield stops.held
 
 
-def _open_end(text: str, stop: tuple[str, ...]) -> int:
+def open_end(text: str, stop: tuple[str, ...]) -> int:
     """Length of the longest end of `text` with which a text of `stop` begins."""
     longest = max(map(len, stop), default=1) - 1
     lengths = range(min(longest, len(text)), 0, -1)
     return next((n for n in lengths if any(s.startswith(text[-n:]) for s in stop)), 0)
 
 
-def _characters(chunks: Iterable[bytes]) -> Iterator[str]:
+def characters(chunks: Iterable[bytes]) -> Iterator[str]:
     """Decodes UTF-8 whose characters may be parted between chunks; what is none becomes U+FFFD."""
     decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
     for chunk in chunks:
@@ -81,8 +100,11 @@ def _characters(chunks: Iterable[bytes]) -> Iterator[str]:
             yield text
 
 
-def _encoded(tokenizer: Tokenizer, prompt: str, vocab_size: int) -> list[int]:
-    """The tokens of a prompt; token 0 where it is empty."""
+def encoded(tokenizer: Tokenizer, prompt: str, vocab_size: int) -> list[int]:
+    """The tokens of a prompt; token 0 where it is empty.
+
+    Raises UserError where it is no text, or none in a vocabulary of `vocab_size`.
+    """
     try:
         prompt.encode()
     except UnicodeEncodeError as error:
@@ -99,23 +121,26 @@ def _encoded(tokenizer: Tokenizer, prompt: str, vocab_size: int) -> list[int]:
     return tokens
 
 
-def _tokens(
+def sampled(
     model: nn.Module,
     tokenizer: Tokenizer,
     tokens: list[int],
+    state: Any,
     sampling: Sampling,
     generator: torch.Generator,
-) -> Iterator[int]:
-    """Sampled tokens without end, but for token 0."""
+) -> Iterator[tuple[int, Any]]:
+    """Reads `tokens` on from `state` and samples without end, but for token 0.
+
+    Each sampled token comes with the state before it is read.
+    """
     occurrence: dict[int, float] = {}
-    state: Any = None
     while True:
         logits, state = _read(model, tokens, state)
         token = sample(logits, sampling, occurrence, generator)
         if token == END:
             return
-        yield token
-        weight = _weight(tokenizer.token_bytes(token))
+        yield token, state
+        weight = weight_of(tokenizer.token_bytes(token))
         occurrence = count(occurrence, token, weight, sampling.penalty_decay)
         tokens = [token]
 
@@ -127,12 +152,12 @@ def _read(model: nn.Module, tokens: list[int], state: Any) -> tuple[Tensor, Any]
     logits = row
     for part in row.split(_SLICE, dim=1):
         logits, state = model(part, state)
-    last = logits[0, -1]
+    last = logits[0, -1].cpu()  # the one wait for a device
     if not last.isfinite().all():
         raise UserError("the model's logits are not finite; check its weights and precision")
     return last, state
 
 
-def _weight(piece: bytes) -> float:
+def weight_of(piece: bytes) -> float:
     """Blanks and digits may repeat: as in the `rwkv` package, they do not add up."""
     return 1.0 if piece.strip(b" \t0123456789") else 0.0

@@ -18,8 +18,9 @@ from torch import Tensor
 from eyas.adapters import AdaptedLinear, Adapter, adapter_tensors, restore_adapter
 from eyas.errors import UserError
 from eyas.export.pth import Entry, write_pth
+from eyas.export.weights import Weight, Weights
 from eyas.files import remove_temporaries
-from eyas.merging.proof import Proof, changed_layers, prove
+from eyas.merging.proof import Proof, changed_layers, check_layer, prove
 from eyas.models import Model, load, read_tensors
 from eyas.models.fingerprint import fingerprint
 from eyas.quant import QuantizedLinear
@@ -84,6 +85,24 @@ class _Source:
             raise UserError(f"{name} has values that {_name(dtype)} cannot hold; take --dtype fp32")
         return merged
 
+    def proven(self, name: str) -> Tensor:
+        """The merged tensor as exact as it is known, once it is what the trained layer computes."""
+        exact, _ = self._exact(name)
+        if name in self.layers:
+            check_layer(name, exact, self.layers[name])
+        return exact.detach()
+
+    def names(self) -> list[str]:
+        """The base's keys in its order, a new tensor behind the last one of its layer's."""
+        return _in_order(self.base, self.whole)
+
+    def dtype(self, name: str) -> torch.dtype:
+        """That of the base's tensor; of a new one, of the base's layer norms."""
+        return self.base.get(name, self.base["ln_out.weight"]).dtype
+
+    def size(self, name: str) -> tuple[int, ...]:
+        return tuple((self.base if name in self.base else self.whole)[name].shape)
+
     def _exact(self, name: str) -> tuple[Tensor, Tensor | None]:
         """The trained tensor, and what training changed in it, if anything."""
         base, layer = self.base.get(name), self.layers.get(name)
@@ -110,24 +129,41 @@ def merge(base: Path, adapter: Adapter, out: Path, dtype: torch.dtype | None = N
         ArithmeticError: the merged model differs by more than the type explains; `out` is left
             as it was.
     """
-    adapted, tensors = _adapted(base, adapter)
-    own = adapter_tensors(adapted)
-    whole = {n: t for n, t in own.items() if n in tensors or _is_new_state(n, t)}
-    source = _Source(tensors, changed_layers(adapted), whole)
+    adapted, source = _merging(base, adapter)
     proofs: list[Proof] = []
 
     def entry(name: str) -> Entry:
-        tensor = tensors[name] if name in tensors else whole[name]
-        kind = dtype or (tensors[name] if name in tensors else tensors["ln_out.weight"]).dtype
-        return Entry(name, tuple(tensor.shape), kind, lambda: source.make(name, kind))
+        kind = dtype or source.dtype(name)
+        return Entry(name, source.size(name), kind, lambda: source.make(name, kind))
 
     remove_temporaries(out.parent, out.name)
     write_pth(
         out,
-        [entry(name) for name in _in_order(tensors, whole)],
-        check=lambda written: proofs.append(prove(adapted, written, whole)),
+        [entry(name) for name in source.names()],
+        check=lambda written: proofs.append(prove(adapted, written, source.whole)),
     )
     return Merged(out, proofs[0], source.rounding.share())
+
+
+def merged_weights(base: Path, adapter: Adapter) -> Weights:
+    """The merged model, for any format: its tensors are made when they are asked for.
+
+    Each is then compared with what the trained layer computes; what differs raises an
+    ArithmeticError. Raises UserError where the adapter was made over another base.
+    """
+    adapted, source = _merging(base, adapter)
+
+    def weight(name: str) -> Weight:
+        return Weight(name, source.size(name), source.dtype(name), lambda: source.proven(name))
+
+    return Weights(adapted.shape, {name: weight(name) for name in source.names()})
+
+
+def _merging(base: Path, adapter: Adapter) -> tuple[Model, _Source]:
+    adapted, tensors = _adapted(base, adapter)
+    own = adapter_tensors(adapted)
+    whole = {n: t for n, t in own.items() if n in tensors or _is_new_state(n, t)}
+    return adapted, _Source(tensors, changed_layers(adapted), whole)
 
 
 def load_adapted(base: Path, adapter: Adapter) -> Model:
@@ -155,7 +191,6 @@ def _is_new_state(name: str, tensor: Tensor) -> bool:
 
 
 def _in_order(base: Mapping[str, Tensor], whole: Mapping[str, Tensor]) -> list[str]:
-    """The base's keys in its order, a new tensor behind the last one of its layer's time mix."""
     names = list(base)
     for name in whole:
         if name not in base:
@@ -169,4 +204,4 @@ def _name(dtype: torch.dtype) -> str:
     return str(dtype).removeprefix("torch.")
 
 
-__all__ = ["Merged", "Proof", "load_adapted", "merge"]
+__all__ = ["Merged", "Proof", "load_adapted", "merge", "merged_weights"]

@@ -14,6 +14,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from eyas.errors import UserError
+from eyas.hub import local_model
 from eyas.models import rwkv5, rwkv6, rwkv7
 from eyas.models.model import Model, Shape, Sizes
 from eyas.wkv import Backend, fastest
@@ -63,6 +64,8 @@ def load(
 ) -> Model:
     """The model in a `.pth` or `.safetensors` file, its version and shape read from the weights.
 
+    path: of a file, or the name of a released model, which is downloaded the first time.
+
     Weights stay as they are stored and mapped into memory; `dtype` is that of the activations.
     backend: of the operators, by default the fastest.
 
@@ -99,8 +102,11 @@ def create(shape: Shape, seed: int, backend: Backend | None = None) -> Model:
 
 
 def read_tensors(path: str | Path) -> dict[str, Tensor]:
-    """The tensors of a checkpoint by their official keys, memory-mapped where the file allows."""
-    path = Path(path)
+    """The tensors of a checkpoint by their official keys, memory-mapped where the file allows.
+
+    path: of a file, or the name of a released model (`eyas.hub`).
+    """
+    path = local_model(path)
     head = _head(path)
     safetensors = path.suffix.lower() == ".safetensors"
     content = _read_safetensors(path, head) if safetensors else _read_pickle(path, head)

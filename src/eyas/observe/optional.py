@@ -4,14 +4,12 @@ from importlib import import_module
 from importlib.util import find_spec
 from typing import Any
 
-from eyas.errors import UserError
-
 
 def optional(name: str) -> Any:
     """The library of that name, which is also that of eyas's extra.
 
-    Raises UserError where it is not installed.
+    Raises ModuleNotFoundError, which says how it is installed, where it is not.
     """
     if find_spec(name) is None:
-        raise UserError(f"{name} is not installed; say: pip install 'eyas[{name}]'")
+        raise ModuleNotFoundError(f"{name} is not installed; say: pip install 'eyas[{name}]'")
     return import_module(name)

@@ -1,6 +1,6 @@
 """`report.html`: a run on one page that needs nothing else, made from the run's own files."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
@@ -8,7 +8,7 @@ from typing import Any
 
 from eyas.config import read_toml
 from eyas.files import write_bytes
-from eyas.observe.curves import Lines, draw_losses, panels_of, series
+from eyas.observe.curves import Lines, panels_of, series
 from eyas.observe.documents import visible
 from eyas.observe.lines import as_bytes
 from eyas.observe.metrics import METRICS, Sink, read_metrics
@@ -23,16 +23,12 @@ _LONGEST = 2000  # characters of a sample or a value
 
 
 @contextmanager
-def open_report(folder: Path, facts: Facts) -> Iterator[Sink]:
-    """A sink that draws `loss.png` and writes `report.html` when a run has ended.
-
-    Of several sinks it has to be the last, as it reads what the others have written.
-    """
+def at_the_end(write: Callable[[], None]) -> Iterator[Sink]:
+    """A sink that writes a file of what others have written, and so has to come after them."""
 
     def sink(event: Event) -> None:
         if isinstance(event, Finished):
-            draw_losses(folder)
-            write_report(folder, facts)
+            write()
 
     yield sink
 

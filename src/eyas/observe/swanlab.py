@@ -28,7 +28,7 @@ def open_swanlab(
     what `swanlab sync` sends later, and says so.
 
     A run that goes on is an experiment of its own there. Git and terminal are not sent.
-    Raises UserError where swanlab is not installed.
+    Raises ModuleNotFoundError where swanlab is not installed.
     """
     swanlab = optional("swanlab")
     own = swanlab.Settings(

@@ -1,5 +1,6 @@
 """TensorBoard's event files, in the folder `tensorboard` of a run: `tensorboard --logdir RUN`."""
 
+import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -24,20 +25,37 @@ def open_tensorboard(
 ) -> Iterator[Sink]:
     """A sink for a run's folder; what was written beyond `resume_step` is not shown any more.
 
-    Raises UserError where tensorboard is not installed.
+    Raises ModuleNotFoundError where tensorboard is not installed.
     """
     optional("tensorboard")
     from torch.utils.tensorboard import SummaryWriter  # takes half a second
 
     path = str(folder / "tensorboard")
-    writer = SummaryWriter(path, purge_step=resume_step + 1, flush_secs=_FLUSH_SECONDS)
     lines = (f"{name} = {value}" for name, value in settings.items())
-    writer.add_text("settings", _verbatim("\n".join(lines)), resume_step)
     numbers = Numbers()
+    with _silent_thread():
+        writer = SummaryWriter(path, purge_step=resume_step + 1, flush_secs=_FLUSH_SECONDS)
+        try:
+            writer.add_text("settings", _verbatim("\n".join(lines)), resume_step)
+            yield lambda event: _write(writer, event, numbers, utilization)
+        finally:
+            writer.close()
+
+
+@contextmanager
+def _silent_thread() -> Iterator[None]:
+    """The thread that writes prints no traceback: the next event raises what went wrong there."""
+    before = threading.excepthook
+
+    def told(failed: threading.ExceptHookArgs) -> None:
+        if not type(failed.thread).__module__.startswith("tensorboard."):
+            before(failed)
+
+    threading.excepthook = told
     try:
-        yield lambda event: _write(writer, event, numbers, utilization)
+        yield
     finally:
-        writer.close()
+        threading.excepthook = before
 
 
 def _write(writer: Any, event: Event, numbers: Numbers, utilization: Utilization | None) -> None:

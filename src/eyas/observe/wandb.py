@@ -33,7 +33,7 @@ def open_wandb(
     what `wandb sync` sends later, and says so.
 
     A run that goes on from `resume_step` goes on there too. Code, git and terminal are not sent.
-    Raises UserError where wandb is not installed.
+    Raises ModuleNotFoundError where wandb is not installed.
     """
     wandb = optional("wandb")
     place = folder / "wandb" / "eyas-id"

@@ -6,10 +6,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
+from eyas.observe.curves import draw_losses
 from eyas.observe.flops import Utilization
 from eyas.observe.guarded import guarded, to_stderr
 from eyas.observe.metrics import METRICS, Sink, open_metrics
-from eyas.observe.report import Facts, open_report
+from eyas.observe.report import Facts, at_the_end, write_report
 from eyas.observe.rwkv_peft_logs import open_rwkv_peft_logs
 from eyas.observe.swanlab import open_swanlab
 from eyas.observe.tensorboard import open_tensorboard
@@ -55,7 +56,7 @@ def watching(
     """A sink for all of them together, none of which can stop the run.
 
     settings: those of the run by flat names. facts: for the report. say: told where one fails.
-    Raises UserError where a library that was asked for is missing.
+    Raises UserError where the metrics of a run that goes on have been damaged.
     """
     chosen = _chosen(folder, config, settings, facts, resume_step, utilization, say)
     with ExitStack() as stack:
@@ -77,7 +78,7 @@ def _chosen(
     utilization: Utilization | None,
     say: Callable[[str], None],
 ) -> dict[str, AbstractContextManager[Sink]]:
-    """The sinks by the name that they are told of with. The report has to be the last."""
+    """The sinks by the name that they are told of with. The last two read what the others wrote."""
     metrics = open_metrics(folder / METRICS, resume_step, utilization)
     chosen: dict[str, AbstractContextManager[Sink]] = {METRICS: metrics}
     if config.epoch_steps:
@@ -90,5 +91,6 @@ def _chosen(
     if config.swanlab:
         chosen["SwanLab"] = open_swanlab(config.swanlab, folder, settings, utilization, say)
     if config.report:
-        chosen["report.html"] = open_report(folder, facts)
+        chosen["loss.png"] = at_the_end(lambda: draw_losses(folder))
+        chosen["report.html"] = at_the_end(lambda: write_report(folder, facts))
     return chosen

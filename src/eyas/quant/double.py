@@ -12,6 +12,7 @@ beside it), and the values of the table, which are those of processors with fuse
 """
 
 import math
+from functools import cache
 
 import torch
 from jaxtyping import Float32, UInt8
@@ -50,9 +51,17 @@ def expand(
     codes: UInt8[Tensor, " G"], maxima: Float32[Tensor, " M"], offset: Float32[Tensor, "1"]
 ) -> Float32[Tensor, " G"]:
     """The scales that `compress` made into these."""
-    values = torch.tensor(VALUES, device=codes.device)
-    blocks = F.pad(values.index_select(0, codes.int()), (0, -len(codes) % _BLOCK)).view(-1, _BLOCK)
+    blocks = F.pad(
+        _table(codes.device).index_select(0, codes.int()), (0, -len(codes) % _BLOCK)
+    ).view(-1, _BLOCK)
     return (blocks * maxima[:, None]).view(-1)[: len(codes)] + offset
+
+
+@cache
+def _table(device: torch.device) -> Float32[Tensor, "256"]:
+    """The values there, kept: what is sent to a GPU each time makes the CPU wait."""
+    with torch.inference_mode(False):
+        return torch.tensor(VALUES, device=device)
 
 
 def _dynamic_values() -> tuple[float, ...]:

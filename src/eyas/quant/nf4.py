@@ -14,6 +14,7 @@ The scales are quantized in turn (`double`).
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from statistics import NormalDist
 from typing import Annotated, ClassVar, TypeAlias
 
@@ -55,15 +56,22 @@ def look_up(
     dtype: torch.dtype,
 ) -> Float[Tensor, "O I"]:
     """Dequantizes by a table that holds for each byte its two values, taken as one of 64 bits."""
-    values = torch.tensor(VALUES[name], device=codes.device)
-    both = torch.stack((values.repeat_interleave(16), values.repeat(16)), 1)
-    table = both.view(torch.int64).view(-1)
+    table = _pairs(name, codes.device)
 
     def decode(part: Tensor, out: Tensor) -> Tensor:
         pairs = out.view(torch.int64).view(-1)
         return torch.index_select(table, 0, part.reshape(-1).int(), out=pairs)
 
     return scaled(codes, BLOCK // 2, scales, decode, shape, dtype)
+
+
+@cache
+def _pairs(name: str, device: torch.device) -> Tensor:
+    """The two values of each byte, kept: a table that is sent to a GPU makes the CPU wait."""
+    with torch.inference_mode(False):
+        values = torch.tensor(VALUES[name], device=device)
+        both = torch.stack((values.repeat_interleave(16), values.repeat(16)), 1)
+        return both.view(torch.int64).view(-1)
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ from eyas.adapters import (
     load_adapter,
 )
 from eyas.errors import UserError
+from eyas.hub import local_model
 from eyas.merging import Merged, load_adapted, merge
 from eyas.models import Model, load
 from eyas.settings import SETTINGS, read_run
@@ -76,6 +77,7 @@ def merge_run(
                 f"{run}: an adapter file alone does not know where its base is; add --base"
             )
         base = read_run(run).model
+    base = local_model(base)
     adapter = adapter_at(run)
     out = out or (run if run.is_dir() else run.parent) / f"{base.stem}-merged.pth"
     if out.resolve() == base.resolve():
@@ -88,12 +90,13 @@ def merge_run(
 def open_model(path: Path, base: Path | None = None) -> tuple[Model, Path, str | None]:
     """A model file, or a run's base with its newest adapter; the base's path; its tokenizer.
 
-    base: where that is now, if it was moved.
+    Both may be names of released models. base: where that is now, if it was moved.
     """
+    path = local_model(path)
     if not path.is_dir():
         if base:
             raise UserError(f"{path}: is a model itself; --base goes with a run")
         return load(path), path, None
     run = read_run(path)
-    base = base or run.model
+    base = local_model(base or run.model)
     return load_adapted(base, adapter_at(path)), base, run.tokenizer

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import torch
 
+from eyas import wkv
 from eyas.adapters import (
     Adapter,
     attach,
@@ -31,6 +32,7 @@ from eyas.data.binidx import is_binidx
 from eyas.data.lint import Linter
 from eyas.data.workers import available_cores
 from eyas.errors import UserError
+from eyas.hub import local_model
 from eyas.models import Model, load
 from eyas.models.fingerprint import fingerprint
 from eyas.observe.flops import Utilization, product_rate, utilization_of
@@ -43,7 +45,7 @@ from eyas.training.checkpoint import (
 )
 from eyas.training.deepspeed import check_deepspeed
 from eyas.training.engine import device_of
-from eyas.training.memory import predict
+from eyas.training.memory import Plan
 from eyas.training.ranks import Ranks
 
 _SPLIT_SEED = 0  # not the run's: runs with other seeds are compared on the same documents
@@ -67,6 +69,7 @@ class Prepared:
     base: str  # fingerprint of the base model
     codes: str  # hash of its quantized tensors
     base_parameters: int
+    stored: torch.dtype  # of its weights in the file
     tokenizer: Tokenizer
     corpus: Corpus
     held_out: Corpus | None
@@ -99,12 +102,25 @@ class Prepared:
         held_out = len(self.held_out) if self.held_out else 0
         return {**dataclasses.asdict(summary), "held_out_documents": held_out}
 
-    def predicted_bytes(self) -> dict[str, int]:
-        """Memory at the peak of a step, by part."""
+    @cached_property
+    def plan(self) -> Plan:
+        """What the memory of this process follows from."""
+        run, model = self.run, self.model
         lengths = self.corpus.offsets[1:] - self.corpus.offsets[:-1]
-        whole_rows = self.run.batch.dataload in ("pack", "get")
-        longest = int(lengths.sum() if whole_rows else lengths.max())
-        return predict(self.model, self.run.batch, self.run.loop, longest)
+        whole_rows = run.batch.dataload in ("pack", "get")
+        return Plan(
+            model.shape,
+            self.stored,
+            model.dtype,
+            run.method,
+            run.train_parts,
+            run.targets,
+            run.frozen,
+            run.batch,
+            run.loop,
+            longest=int(lengths.sum() if whole_rows else lengths.max()),
+            device=model.ln_out.weight.device.type,
+        )
 
 
 def prepare(run: Run, ranks: Ranks = _ALONE) -> Prepared:
@@ -115,14 +131,20 @@ def prepare(run: Run, ranks: Ranks = _ALONE) -> Prepared:
     Raises UserError for anything wrong with model, data, settings or directory.
     """
     device = device_of(run.engine, ranks)
+    if device.type == "cuda":
+        torch.cuda.set_device(device)  # else each rank would take memory of the first one too
+    if run.precision == "tf32":
+        torch.set_float32_matmul_precision("high")
     torch.manual_seed(run.seed + ranks.rank)  # of dropout; the adapter has a generator of its own
     precision = _precision(run, device)
     if run.engine.engine == "deepspeed":
         chunked_state = run.method.name == "state" and run.loop.chunk is not None
         check_deepspeed(run.engine, run.optim, run.frozen, precision, chunked_state)
-    model = load(run.model, dtype=_TYPES[precision])
+    run = dataclasses.replace(run, model=local_model(run.model))
+    model = load(run.model, wkv.fastest(device), _TYPES[precision])
     base = fingerprint(model.state_dict())
     base_parameters = sum(p.numel() for p in model.parameters())
+    stored = model.head.dense_weight().dtype
     named = run.tokenizer and os.path.expanduser(run.tokenizer)
     tokens_only = all(is_tokens(source, run.reading) for source in run.data)
     known = tokenizer_of_tokens if tokens_only else tokenizer_for
@@ -143,6 +165,7 @@ def prepare(run: Run, ranks: Ranks = _ALONE) -> Prepared:
         base,
         codes_hash(model),
         base_parameters,
+        stored,
         tokenizer,
         corpus,
         held_out,

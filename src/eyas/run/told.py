@@ -4,6 +4,8 @@ from eyas.adapters import described
 from eyas.data import summarize
 from eyas.observe.data_report import short_report
 from eyas.run.prepared import Prepared
+from eyas.training.fitting import advice, gib
+from eyas.training.machine import free_bytes
 
 
 def data_lines(prepared: Prepared) -> list[str]:
@@ -52,7 +54,13 @@ def trained_lines(prepared: Prepared) -> list[str]:
 
 
 def memory_lines(prepared: Prepared) -> list[str]:
-    parts = prepared.predicted_bytes()
-    total = sum(parts.values())
-    detail = ", ".join(f"{name} {size / 2**20:,.0f}" for name, size in parts.items())
-    return [f"about {total / 2**20:,.0f} MiB at the peak ({detail})"]
+    """The predicted peak by part, and what to change where this machine has less."""
+    plan, available = prepared.plan, free_bytes(prepared.model.ln_out.weight.device)
+    parts = plan.parts()
+    detail = ", ".join(f"{name} {size / 2**20:,.0f}" for name, size in parts.items() if size)
+    lines = [f"about {sum(parts.values()) / 2**20:,.0f} MiB at the peak ({detail})"]
+    changes = advice(plan, available)
+    if sum(parts.values()) > available:
+        lines.append(f"{gib(available)} are free here: this will probably run out of memory")
+        lines += [f"  {change.line(available)}" for change in changes]
+    return lines

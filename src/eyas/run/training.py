@@ -5,8 +5,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import torch
-
 from eyas.adapters import (
     Adapter,
     describe,
@@ -122,8 +120,6 @@ def _samples(prepared: Prepared) -> Callable[[int], Iterator[Sampled]] | None:
 
 def _engine(prepared: Prepared) -> tuple[Engine, Optimizer]:
     run = prepared.run
-    if run.precision == "tf32":
-        torch.set_float32_matmul_precision("high")
     loop = run.loop
     if run.engine.engine == "deepspeed":
         return spread_by_deepspeed(

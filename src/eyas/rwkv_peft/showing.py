@@ -25,8 +25,8 @@ def show(plan: Plan, prepared: Prepared) -> None:
         "epochs": list(_epochs(plan, prepared)),
         "files": [f"{prepared.out}: {', '.join(_files(plan, prepared))}"],
     }
-    if plan.lines:
-        sections["flags"] = list(plan.lines)
+    if lines := [*plan.lines, *_on_one_device(plan, prepared)]:
+        sections["flags"] = lines
     print_summary(sections)
     corpus = prepared.corpus
     print_documents([(corpus.places[0], colored(corpus, 0, prepared.tokenizer))])
@@ -56,8 +56,18 @@ def _epochs(plan: Plan, prepared: Prepared) -> Iterator[str]:
     )
     if world > 1:
         yield f"{world} processes; {run.engine.what()}"
+    elif run.engine.offload:
+        yield run.engine.what()
     if prepared.checkpoint:
         yield f"resuming after step {prepared.checkpoint.progress.step:,}"
+
+
+def _on_one_device(plan: Plan, prepared: Prepared) -> list[str]:
+    """What to say of a strategy where there is nothing to spread."""
+    engine = prepared.run.engine
+    if "strategy" not in plan.given or prepared.ranks.world > 1 or engine.offload:
+        return []
+    return [f"--strategy {engine.strategy}: nothing to do (one device has it all)"]
 
 
 def _files(plan: Plan, prepared: Prepared) -> Iterator[str]:

@@ -107,7 +107,7 @@ def trials(
         raise UserError(
             "a sweep compares held-out losses: give --validation, or a --validation-share above 0"
         )
-    trained, size = prepared.trained_parameters, sum(prepared.predicted_bytes().values())
+    trained, size = prepared.trained_parameters, prepared.plan.total()
     found = [
         Trial(name, r, s, out, _at(prepared.run, r, s, out), prepared.steps, trained, size)
         for (r, s), out in places.items()

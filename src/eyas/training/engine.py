@@ -166,6 +166,7 @@ class Engine:
     ranks: Ranks = field(default_factory=Ranks)
     sharded: bool = False
     chunked: ChunkedRows | None = None
+    apart: Sequence[Tensor] = ()  # trained, and whole on each rank though the model is sharded
 
     @property
     def shares_optimizer(self) -> bool:
@@ -189,18 +190,29 @@ class Engine:
         The ranks' gradients meet in the last batch of a step.
         """
         if self.chunked:
-            return self.chunked.backward(
+            value = self.chunked.backward(
                 self._loss,
                 batch,
                 factor,
                 lambda nearest: self._meeting(last and nearest),
-                _state_bytes(self.model) * len(batch.tokens),
+                state_bytes(self.model) * len(batch.tokens),
             )
-        with self._meeting(last):
-            loss, _ = self._loss(batch)
+        else:
+            with self._meeting(last):
+                loss, _ = self._loss(batch)
+                (loss * factor).backward()
+            # Behind the backward: a GPU has work in hand while the CPU waits for the number.
             value = loss.item()
-            (loss * factor).backward()
+        if last:
+            self._average_apart()
         return value
+
+    def _average_apart(self) -> None:
+        for parameter in self.apart:
+            if parameter.grad is None:  # no document of this rank begins in the batch
+                parameter.grad = torch.zeros_like(parameter)
+            dist.all_reduce(parameter.grad)
+            parameter.grad /= self.ranks.world
 
     def _let_go(self) -> None:
         """Lets go of gathered weights after a forward that no backward follows."""
@@ -227,7 +239,7 @@ class Engine:
         return {name: full(tensor) for name, tensor in tensors.items()}
 
 
-def _state_bytes(model: Model) -> int:
+def state_bytes(model: Model) -> int:
     """Of a row's state, told by the shape: the weights may be sharded."""
     s, item = model.shape, model.dtype.itemsize
     wkv = s.num_heads * s.head_size**2 * torch.promote_types(model.dtype, torch.float32).itemsize
@@ -259,33 +271,59 @@ def spread(
     """
     module = BatchLoss(model, logit_l2, recompute)
     if config.sharded and (ranks.world > 1 or config.offload):
-        _shard(module, config, ranks)
-        return Engine(model, module, ranks, True, chunked)
+        return Engine(model, module, ranks, True, chunked, _shard(module, config, ranks))
     if ranks.world == 1:
         return Engine(model, module, ranks, chunked=chunked)
+    # All ranks have read the same base. What DDP does not know it does not send around at the
+    # start, and it may lie elsewhere, as an embedding in main memory does.
+    frozen = [name for name, p in module.named_parameters() if not p.requires_grad]
+    frozen += [name for name, _ in module.named_buffers()]
+    DistributedDataParallel._set_params_and_buffers_to_ignore_for_model(module, frozen)
     replicated = DistributedDataParallel(
         module, gradient_as_bucket_view="stage_2" in config.strategy, **_BUFFERS_STAY
     )
     return Engine(model, replicated, ranks, chunked=chunked)
 
 
-def _shard(module: BatchLoss, config: EngineConfig, ranks: Ranks) -> None:
+def _shard(module: BatchLoss, config: EngineConfig, ranks: Ranks) -> list[nn.Parameter]:
+    """Gives what trains and is whole on each rank all the same."""
     # Half a second of imports, for those who need it.
     from torch.distributed.device_mesh import init_device_mesh
     from torch.distributed.fsdp import CPUOffloadPolicy, OffloadPolicy, fully_shard
 
-    # Nothing changes a block's output in place, which is what this is about.
+    # RWKV-7's blocks hand on layer 0's values as they got them, which FSDP2's hooks have made a
+    # view. It warns of changing such a view in place, which nothing does.
     warnings.filterwarnings("ignore", message="FSDP2-wrapped module .* returned a view")
     device = module.model.ln_out.weight.device.type
     if not dist.is_initialized():  # one process, whose weights wait in main memory
         meet_alone()
     mesh = init_device_mesh(device, (ranks.world,))
     offload = CPUOffloadPolicy(pin_memory=device == "cuda") if config.offload else OffloadPolicy()
+    states = _initial_states(module)
     for block in module.model.layers():
         fully_shard(
-            block, mesh=mesh, reshard_after_forward=config.gathers_again, offload_policy=offload
+            block,
+            mesh=mesh,
+            reshard_after_forward=config.gathers_again,
+            offload_policy=offload,
+            ignored_params=states,
         )
-    fully_shard(module, mesh=mesh, offload_policy=offload)
+    fully_shard(module, mesh=mesh, offload_policy=offload, ignored_params=states)
+    return [p for p in module.parameters() if p in states and p.requires_grad]
+
+
+def _initial_states(module: BatchLoss) -> set[nn.Parameter]:
+    """What is read before the block it lies in is gathered, and so is not sharded.
+
+    Raises UserError where other weights train beside them: they would share an optimizer.
+    """
+    named = [(name.endswith(".time_state"), p) for name, p in module.named_parameters()]
+    if len({held for held, p in named if p.requires_grad}) > 1:
+        raise UserError(
+            "--strategy: the model's initial states cannot train together with sharded weights; "
+            "take --strategy ddp, or --method state, which trains the states alone"
+        )
+    return {p for held, p in named if held}
 
 
 def meet_alone() -> None:
@@ -308,7 +346,10 @@ def norm_of(tensors: Sequence[Tensor]) -> float:
         return 0.0
     parts = [getattr(tensor, "to_local", lambda t=tensor: t)() for tensor in tensors]
     dtype = torch.float32 if parts[0].device.type == "mps" else torch.float64
-    norms = [torch.linalg.vector_norm(part, dtype=dtype) for part in parts]
+    if all(part.is_cuda and part.numel() for part in parts):  # a few kernels, not one for each
+        norms = list(torch._foreach_norm(parts, 2, dtype))
+    else:
+        norms = [torch.linalg.vector_norm(part, dtype=dtype) for part in parts]
     square = torch.stack(norms).square().sum().cpu()
     if any(hasattr(tensor, "full_tensor") for tensor in tensors):
         dist.all_reduce(square)

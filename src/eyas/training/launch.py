@@ -72,16 +72,21 @@ def _handing_on_saves(command: Sequence[str]) -> Iterator[None]:
 def _told(failed: ChildFailedError) -> int:
     """The exit code of the process that failed; says so where it could not do it itself.
 
-    One that was killed is the cause, however soon the others found it missing and ended.
+    One that was killed is the cause, however soon the others found it missing and ended; but
+    SIGTERM is how the launcher ends those that are left.
     """
-    killed = (each for each in failed.failures.items() if each[1].exitcode < 0)
-    rank, failure = next(killed, failed.get_first_failure())
-    if failure.exitcode >= 0:
-        return failure.exitcode
-    name = signal.Signals(-failure.exitcode).name
+    first = failed.get_first_failure()[0]
+    codes = {rank: failure.exitcode for rank, failure in failed.failures.items()}
+    ended = [rank for rank, code in codes.items() if code != -signal.SIGTERM]
+    rank = next((rank for rank in ended if codes[rank] < 0), ended[0] if ended else first)
+    code = codes[rank]
+    if code >= 0:
+        return code
+    name = signal.Signals(-code).name
+    perhaps = " (no memory left, perhaps)" if code == -signal.SIGKILL else ""
     print(
-        f"eyas: process {rank} was ended by {name} (no memory left, perhaps), and so the others "
-        "were stopped; the newest checkpoint is whole, and the same command goes on from there",
+        f"eyas: process {rank} was ended by {name}{perhaps}, and so the others were stopped; the "
+        "newest checkpoint is whole, and the same command goes on from there",
         file=sys.stderr,
     )
-    return 128 - failure.exitcode
+    return 128 - code

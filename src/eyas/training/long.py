@@ -54,8 +54,7 @@ class ChunkedRows:
         """
         chunks = list(self.parts(batch))
         size = _segment_size(len(chunks) * state_bytes, len(chunks))
-        befores = _states_before(module, chunks, None)
-        kept = [state for number, state in enumerate(befores) if number % size == 0]
+        kept = list(_states_before(module, chunks, None, every=size))
         total, upstream = 0.0, None
         while kept:
             segment = chunks[(len(kept) - 1) * size : len(kept) * size]
@@ -64,10 +63,11 @@ class ChunkedRows:
                 state = _leaf(states.pop())
                 with meeting(not (states or kept)):
                     loss, after = module(segment[len(states)], state)
-                    total += loss.item()
                     _backward(loss * factor, after, upstream)
+                    total += loss.item()
+                device = loss.device
                 del loss, after
-                return_freed_memory()
+                return_freed_memory(device)
                 upstream = None if self.detach or state is None else _gradients(state)
         return total
 
@@ -92,15 +92,33 @@ class ChunkedRows:
 
 @torch.no_grad()
 def _states_before(
-    module: Module, chunks: Sequence[Batch], state: State | None
+    module: Module, chunks: Sequence[Batch], state: State | None, every: int = 1
 ) -> Iterator[State | None]:
-    """The state before each chunk, of which the first is given."""
+    """The state before each chunk, or each `every`-th; that before the first is given."""
     yield state
-    for chunk in chunks[:-1]:
+    room: list[Tensor] = []
+    for number, chunk in enumerate(chunks[:-1], start=1):
         # Where nothing is trained the head computes nothing.
         untrained = replace(chunk, targets=torch.full_like(chunk.targets, UNTRAINED))
         _, state = module(untrained, state)
-        yield state
+        if number % every == 0:
+            # All in one place: among activations each would keep memory about it in pieces.
+            count = (len(chunks) - 1) // every
+            room = room or [t.new_empty(count, *t.shape) for t in _tensors(state)]
+            state = _copied(state, [of_all[number // every - 1] for of_all in room])
+            yield state
+
+
+def _copied(state: State, places: Sequence[Tensor]) -> State:
+    copies = iter([place.copy_(t) for place, t in zip(places, _tensors(state), strict=True)])
+    return tuple(LayerState(*(next(copies) for _ in layer)) for layer in state)
+
+
+def kept_bytes(count: int, state_bytes: int) -> int:
+    """The most that the states of `count` chunks take at a time."""
+    size = _segment_size(count * state_bytes, count)
+    within = size if size > 1 else 0  # those of one segment, made once more
+    return (-(-count // size) + within) * state_bytes
 
 
 def _segment_size(all_bytes: int, count: int) -> int:

@@ -276,7 +276,7 @@ def _backward(engine: Engine, work: list[Batch], trained: int, scale: float) -> 
     factor = engine.ranks.world * scale / max(trained, 1)
     for number, batch in enumerate(work, start=1):
         total += engine.backward(batch, factor, last=number == len(work))
-        return_freed_memory()
+        return_freed_memory(engine.model.ln_out.weight.device)
     return engine.ranks.sums(total)[0] / max(trained, 1)
 
 

@@ -11,15 +11,16 @@ W is made.
 """
 
 from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 
 import torch
 from jaxtyping import Float, Int
-from torch import Tensor
+from torch import Tensor, nn
 from torch.autograd.function import FunctionCtx
 
 from eyas.data import Batch
 from eyas.models import Linear, Model, State
-from eyas.training.machine import return_freed_memory
+from eyas.training.machine import freeing, on_device, return_freed_memory
 
 IGNORED = -100
 _BLOCK_BYTES = 64 * 2**20
@@ -36,13 +37,35 @@ def batch_loss(
 
     recompute: keep only each block's input for the backward. state: that the rows begin with.
     """
-    hidden, state = model.hidden(
-        batch.tokens, state, recompute_activations=recompute, starts=batch.starts
-    )
-    return_freed_memory()
+    with _freeing_between_blocks(model) if recompute else nullcontext():
+        hidden, state = model.hidden(
+            batch.tokens, state, recompute_activations=recompute, starts=batch.starts
+        )
+    return_freed_memory(hidden.device)
     head = model.head  # the parameter, or what a quantized head stands for
-    weight = head.weight if isinstance(head, Linear) else head.dense_weight()
+    weight = head.weight if isinstance(head, Linear) else head.dense_weight(hidden.dtype)
     return cross_entropy(hidden, weight, batch.targets, logit_l2), state
+
+
+@contextmanager
+def _freeing_between_blocks(model: Model) -> Iterator[None]:
+    """What blocks whose activations are made again have freed is given back between them.
+
+    Without this a 0.1B model at 1024 tokens takes 2.1 GiB, with it 1.4.
+    """
+    give_back = freeing(model.ln_out.weight.device)
+
+    def behind(block: nn.Module, inputs: object, out: tuple[Tensor, ...]) -> None:  # noqa: ARG001
+        give_back()
+        if out[0].requires_grad:
+            out[0].register_hook(lambda _: give_back())
+
+    handles = [block.register_forward_hook(behind) for block in model.layers()]
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
 
 
 def cross_entropy(
@@ -55,9 +78,11 @@ def cross_entropy(
 
     logit_l2: weight of the second term. Positions that are ignored cost nothing.
     """
-    targets = targets.to(hidden.device)
-    trained = targets != IGNORED
-    out: Tensor = _CrossEntropy.apply(hidden[trained], weight, targets[trained], logit_l2)
+    # Where they are is found out on the side of the targets, so that no device is waited for.
+    (trained,) = (targets != IGNORED).flatten().nonzero(as_tuple=True)
+    chosen = targets.flatten()[trained]
+    rows = hidden.flatten(0, 1).index_select(0, on_device(trained, hidden.device))
+    out: Tensor = _CrossEntropy.apply(rows, weight, on_device(chosen, hidden.device), logit_l2)
     return out
 
 

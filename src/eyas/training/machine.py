@@ -2,12 +2,16 @@
 
 import ctypes
 import functools
+import os
 import sys
 from collections.abc import Callable
+from pathlib import Path
 
 import torch
+from torch import Tensor
 
 _SMALL = 2 * 2**30
+_GROWN = 2**28
 
 
 def peak_bytes(device: torch.device) -> int:
@@ -24,16 +28,66 @@ def peak_bytes(device: torch.device) -> int:
     return peak if sys.platform == "darwin" else peak * 1024
 
 
-def return_freed_memory() -> None:
-    """Gives what is freed back to the system, where the C library would keep it (glibc).
+def free_bytes(device: torch.device) -> int:
+    """What this process may have there in all: what is free, and what it has already."""
+    if device.type == "cuda":
+        free, _ = torch.cuda.mem_get_info(device)
+        return free + torch.cuda.memory_reserved(device)
+    import psutil
+
+    own = int(psutil.Process().memory_info().rss)
+    return min([int(psutil.virtual_memory().available) + own, *_group_limits()])
+
+
+def _group_limits() -> list[int]:
+    """Of the control group that this process is in, as containers and batch systems set them."""
+    root, own = Path("/sys/fs/cgroup"), Path("/proc/self/cgroup")
+    lines = own.read_text().splitlines() if own.exists() else []
+    places = [root / line.split("::", 1)[1].lstrip("/") for line in lines if "::" in line]
+    files = [place / "memory.max" for place in (root, *places)]
+    texts = [file.read_text().strip() for file in files if file.exists()]
+    return [int(text) for text in texts if text.isdigit()]
+
+
+def on_device(tensor: Tensor, device: torch.device) -> Tensor:
+    """The tensor there, copied while a GPU is at work: its queue is not waited for."""
+    if device.type != "cuda" or tensor.is_cuda:
+        return tensor.to(device)
+    return tensor.pin_memory().to(device, non_blocking=True)
+
+
+def return_freed_memory(device: torch.device) -> None:
+    """Gives what a model on the CPU freed back to the system, where glibc would keep it.
 
     Between the activations of two steps glibc's heap falls into pieces too small for the next:
     without this a 0.1B model's second step needs a quarter more than the first. It costs time (15 %
     of a tiny model's step), so a process that is small is left alone.
     """
-    trim = _malloc_trim()
+    trim = _malloc_trim() if device.type == "cpu" else None
     if trim and peak_bytes(torch.device("cpu")) > _SMALL:
         trim(0)
+
+
+def freeing(device: torch.device) -> Callable[[], None]:
+    """As `return_freed_memory`, each time that the process has grown by a few hundred MiB."""
+    trim = _malloc_trim() if device.type == "cpu" else None
+    if trim is None:
+        return lambda: None
+    least = _resident()
+
+    def give_back() -> None:
+        nonlocal least
+        if _resident() > least + _GROWN:
+            trim(0)
+            least = _resident()
+
+    return give_back
+
+
+def _resident() -> int:
+    """Bytes of this process in memory (Linux)."""
+    pages = Path("/proc/self/statm").read_bytes().split()[1]
+    return int(pages) * os.sysconf("SC_PAGE_SIZE")
 
 
 @functools.cache

@@ -18,12 +18,13 @@ handed back is that after the last token.
 
 from typing import Protocol, runtime_checkable
 
+import torch
 from torch import Tensor
 
 from eyas.native import library
-from eyas.wkv import chunked, native, reference
+from eyas.wkv import chunked, fla, native, reference
 
-__all__ = ["Backend", "chunked", "fastest", "native", "reference"]
+__all__ = ["Backend", "chunked", "fastest", "fla", "native", "reference"]
 
 
 @runtime_checkable
@@ -56,6 +57,11 @@ class Backend(Protocol):
     ) -> tuple[Tensor, Tensor]: ...
 
 
-def fastest() -> Backend:
-    """The backend of a model for which none is chosen: `native` where it is compiled."""
+def fastest(device: torch.device | None = None) -> Backend:
+    """The backend of a model for which none is chosen, on the device that it will be on.
+
+    `fla` on CUDA where it is installed; else `native` where that is compiled.
+    """
+    if device is not None and device.type == "cuda" and fla.installed():
+        return fla
     return native if library() else chunked

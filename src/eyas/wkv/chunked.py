@@ -128,7 +128,8 @@ def _scores(q: Float[Tensor, "... C Q N"], k: Float[Tensor, "... C K N"], w: Ten
     """
     length, size = w.shape[-2:]
     lead = w.shape[:-2]
-    m = min(_WEAK_BLOCK, length) if w.amin() >= _WEAKEST else 1
+    # A single token asks for no number: no device is waited for.
+    m = min(_WEAK_BLOCK, length) if length > 1 and w.amin() >= _WEAKEST else 1
     blocks = _weak_blocks if m > 1 else _single_tokens
     matrix, before, after, total = blocks(
         *(x.unflatten(len(lead), (length // m, m)) for x in (q, k, w))

@@ -1,0 +1,128 @@
+"""`eyas serve`: an OpenAI-compatible server over a model, its adapters and its states."""
+
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import click
+import torch
+
+from eyas.cli.options import add_options
+from eyas.config import fields_of, from_mapping
+from eyas.errors import UserError
+from eyas.generation.sampling import Sampling
+from eyas.serving.address import AddressConfig, listen, url_of
+from eyas.serving.limits import EngineConfig, LimitsConfig
+
+_NEEDED = ("prometheus_client", "pydantic", "starlette", "uvicorn")
+
+_PATH = click.Path(path_type=Path)
+
+
+@click.command(short_help="Serve a model over HTTP as OpenAI's API.")
+@click.argument("model", metavar="MODEL|RUN", type=_PATH)
+@click.option(
+    "--adapter",
+    "adapters",
+    metavar="NAME=RUN|FILE",
+    multiple=True,
+    help="serve this adapter over the same base as the model NAME; may be repeated",
+)
+@click.option(
+    "--state",
+    "states",
+    metavar="NAME=RUN|FILE",
+    multiple=True,
+    help="serve the base with this initial state as the model NAME; may be repeated",
+)
+@click.option("--name", help="the model's name for clients [default: that of its file or folder]")
+@click.option("--api-key", help="secret that clients must send; others see it in the process list")
+@click.option("--api-key-file", type=_PATH, help="file that holds the secret, and nothing else")
+@click.option("--tokenizer", help="world, bytes, world-bytes, or a vocabulary file")
+@click.option("--template", type=_PATH, help="a Jinja chat template [default: the run's, or G1's]")
+@click.option("--base", type=_PATH, help="base model of RUN [default: the one trained over]")
+@click.option(
+    "--storage",
+    type=click.Choice(["file", "fp32", "bf16", "fp16"]),
+    default="file",
+    show_default=True,
+    help="type of the base's weights in memory; fp32 is the fastest on most CPUs",
+)
+@click.option(
+    "--threads",
+    type=click.IntRange(1),
+    help="processor threads that compute [default: all but one, which answers the clients]",
+)
+@add_options(AddressConfig, EngineConfig, LimitsConfig, Sampling)
+def serve(
+    model: Path,
+    adapters: tuple[str, ...],
+    states: tuple[str, ...],
+    name: str | None,
+    api_key: str | None,
+    api_key_file: Path | None,
+    tokenizer: str | None,
+    template: Path | None,
+    base: Path | None,
+    storage: Any,
+    threads: int | None,
+    typed: dict[str, Any],
+) -> None:
+    """Serve MODEL (.pth, .safetensors) or RUN (its newest checkpoint, beside its base).
+
+    Sampling options hold where a request has none of its own. docs/serve.md has the rest.
+    """
+    if missing := [name for name in _NEEDED if find_spec(name) is None]:
+        raise UserError(f"eyas serve needs {', '.join(missing)}; say: pip install 'eyas[serve]'")
+    from eyas.serving.served import Sources, open_served
+    from eyas.serving.server import server
+
+    sources = Sources(
+        model,
+        base,
+        name,
+        tuple(_named(given, "--adapter") for given in adapters),
+        tuple(_named(given, "--state") for given in states),
+        tokenizer,
+        template,
+        storage,
+    )
+    address, engine, limits, sampling = (
+        _settings(cls, typed) for cls in (AddressConfig, EngineConfig, LimitsConfig, Sampling)
+    )
+    key = _key(api_key, api_key_file)
+    torch.set_num_threads(threads or max(1, torch.get_num_threads() - 1))
+    with listen(address, key) as listening:
+        served = open_served(sources)
+        shape = next(iter(served.values())).model.shape
+        click.echo(f"{', '.join(served)} ({shape}) at {url_of(listening)}; Ctrl-C stops it")
+        server(served, address, key, engine, limits, sampling).run(sockets=[listening])
+
+
+def _settings(cls: type[Any], typed: dict[str, Any]) -> Any:
+    names = {field.name for field in fields_of(cls)}
+    own = {name: value for name, value in typed.items() if name in names}
+    return from_mapping(cls, own, "the command line")
+
+
+def _named(given: str, option: str) -> tuple[str, Path]:
+    name, equals, path = given.partition("=")
+    if not (name and equals and path):
+        raise UserError(f"{option} {given}: write NAME=FILE, the name that clients ask for first")
+    return name, Path(path).expanduser()
+
+
+def _key(given: str | None, file: Path | None) -> str | None:
+    """The secret. Raises UserError where it is empty, given twice or cannot be sent."""
+    if given is not None and file is not None:
+        raise UserError("--api-key and --api-key-file exclude one another; give the file")
+    if file is not None:
+        try:
+            given = file.read_text(encoding="utf-8").strip()
+        except (OSError, UnicodeDecodeError) as error:
+            raise UserError(f"{file}: cannot be read as a text; check the path") from error
+    if given is None:
+        return None
+    if not given or not given.isascii() or not given.isprintable() or " " in given:
+        raise UserError(f"{file or '--api-key'}: the key must be ASCII characters without blanks")
+    return given

@@ -1,0 +1,327 @@
+"""What the engine generates, beside `eyas generate`: many jobs at once say what each says alone."""
+
+import queue
+import threading
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from runs import a_run, data_file
+from weights import write_model
+
+from eyas.adapters import LoRA, State
+from eyas.errors import UserError
+from eyas.generation.sampling import GREEDY, Sampling
+from eyas.generation.stream import encoded, generate
+from eyas.quant import FrozenConfig
+from eyas.run import adapter_at, open_model, train
+from eyas.serving.engine import Engine, QueueFullError, StoppedError
+from eyas.serving.jobs import Ended, Event, Failed, Job, Piece, Ticket
+from eyas.serving.limits import EngineConfig
+from eyas.serving.metrics import Metrics
+from eyas.serving.prefixes import Prefixes
+from eyas.serving.scheduler import Scheduler
+from eyas.serving.served import Served, Sources, open_served
+from eyas.serving.transcript import Form
+from eyas.training.optim import OptimConfig
+
+TOKENS = 12
+FAST = OptimConfig(lr=0.1)
+PROMPTS = ["Once upon a time", "The cat", "", "a b c d a b c d a b", "User: Who?\n\nAssistant:"]
+
+
+def job(
+    served: Served,
+    prompt: str,
+    sampling: Sampling = GREEDY,
+    tokens: int = TOKENS,
+    seeds: tuple[int, ...] = (0,),
+    stop: tuple[str, ...] = (),
+) -> Job:
+    read = encoded(served.tokenizer, prompt, served.model.vocab_size)
+    return Job(served, tuple(read), sampling, tokens, seeds, Form(stop), None)
+
+
+def alone(served: Served, prompt: str, sampling: Sampling = GREEDY, seed: int = 0) -> str:
+    with torch.inference_mode():
+        return "".join(generate(served.model, served.tokenizer, prompt, sampling, TOKENS, (), seed))
+
+
+def text(events: Sequence[Event], choice: int = 0) -> str:
+    return "".join(e.content for e in events if isinstance(e, Piece) and e.choice == choice)
+
+
+class Collected:
+    """A sink that can be waited for."""
+
+    def __init__(self) -> None:
+        self.events: list[Event] = []
+        self.done = threading.Event()
+        self.choices = 1
+
+    def __call__(self, event: Event) -> None:
+        self.events.append(event)
+        ended = sum(isinstance(e, Ended) for e in self.events)
+        if isinstance(event, Failed) or ended == self.choices:
+            self.done.set()
+
+    def text(self, choice: int = 0) -> str:
+        assert self.done.wait(60)
+        return text(self.events, choice)
+
+
+def scheduler(slice_tokens: int = 8, memory: int = 0) -> Scheduler:
+    return Scheduler(slice_tokens, Prefixes(memory), Metrics())
+
+
+@torch.inference_mode()
+def finish(plan: Scheduler) -> int:
+    steps = 0
+    while plan.places():
+        plan.step()
+        steps += 1
+    return steps
+
+
+def ask(plan: Scheduler, wanted: Job) -> list[Event]:
+    events: list[Event] = []
+    plan.add(Ticket(wanted, events.append))
+    return events
+
+
+@pytest.fixture
+def engine() -> Iterator[Engine]:
+    running = Engine(EngineConfig(max_rows=4, max_queue=8, slice_tokens=8), Metrics())
+    running.start()
+    yield running
+    running.stop()
+
+
+@pytest.fixture(scope="module")
+def base(served: dict[str, Served]) -> Served:
+    return served["base"]
+
+
+def test_jobs_that_join_and_leave_say_what_each_says_alone(base: Served) -> None:
+    plan = scheduler()
+    warm = Sampling(temperature=0.8)
+    told = []
+    for i, prompt in enumerate(PROMPTS):
+        told.append(ask(plan, job(base, prompt, tokens=4 + 2 * i)))
+        told.append(ask(plan, job(base, prompt, warm, seeds=(i,))))
+        with torch.inference_mode():
+            plan.step()
+    finish(plan)
+    for i, prompt in enumerate(PROMPTS):
+        greedy = alone(base, prompt)
+        assert text(told[2 * i]) == greedy[: 4 + 2 * i]
+        assert text(told[2 * i + 1]) == alone(base, prompt, warm, i)
+
+
+def test_a_choice_for_each_seed(base: Served) -> None:
+    plan, warm = scheduler(), Sampling()
+    events = ask(plan, job(base, "The cat", warm, seeds=(3, 4, 3)))
+    finish(plan)
+    said = [text(events, choice) for choice in range(3)]
+    assert said == [alone(base, "The cat", warm, seed) for seed in (3, 4, 3)]
+    ended = [event for event in events if isinstance(event, Ended)]
+    assert [(e.reason, e.generated) for e in ended] == [("length", TOKENS)] * 3
+
+
+def test_long_prompts_do_not_stop_the_others(base: Served) -> None:
+    plan = scheduler(slice_tokens=8)
+    short = ask(plan, job(base, "The cat"))
+    with torch.inference_mode():
+        plan.step()
+        long = ask(plan, job(base, "x" * 200))
+        second = ask(plan, job(base, "y" * 7, tokens=1))
+        for _ in range(TOKENS):
+            plan.step()
+    assert isinstance(short[-1], Ended)
+    assert isinstance(second[-1], Ended)
+    assert not long
+    finish(plan)
+    assert text(long) == alone(base, "x" * 200)
+
+
+def test_known_beginnings_are_not_read_again(base: Served) -> None:
+    plan = scheduler(slice_tokens=16, memory=1 << 24)
+
+    def cached(prompt: str) -> tuple[str, int]:
+        events = ask(plan, job(base, prompt))
+        finish(plan)
+        assert isinstance(events[-1], Ended)
+        return text(events), events[-1].cached
+
+    first = "User: Tell me of the old king.\n\nAssistant:"
+    answer, known = cached(first)
+    assert known == 0
+    assert cached(first) == (answer, len(first))
+    turn = first + answer[:-1] + "\n\nUser: And then?\n\nAssistant:"
+    assert cached(turn) == (alone(base, turn), len(first + answer[:-1]))
+    # Another question behind the same beginning: up to where a slice of the first one ended.
+    other = first[:40] + "?"
+    assert cached(other) == (alone(base, other), 32)
+
+
+def test_cancelled_jobs_give_their_places_back(base: Served) -> None:
+    plan = scheduler()
+    events: list[Event] = []
+    ticket = Ticket(job(base, "The cat", tokens=1000, seeds=(1, 2)), events.append)
+    plan.add(ticket)
+    other = ask(plan, job(base, "Once upon a time"))
+    with torch.inference_mode():
+        for _ in range(4):
+            plan.step()
+    assert plan.places() == 3
+    ticket.cancelled = True
+    with torch.inference_mode():
+        plan.step()
+    assert plan.places() == 1
+    finish(plan)
+    assert text(other) == alone(base, "Once upon a time")
+
+
+def test_what_fails_in_one_job_leaves_the_others(
+    base: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan = scheduler()
+    good = ask(plan, job(base, "The cat"))
+    bad = ask(plan, job(base, "Once"))
+    head = base.model.head.forward
+    with torch.inference_mode():
+        plan.step()
+
+        def broken(x: torch.Tensor) -> torch.Tensor:
+            logits = head(x)
+            logits[1:] = torch.nan
+            return logits
+
+        monkeypatch.setattr(base.model.head, "forward", broken)
+        plan.step()
+    monkeypatch.undo()
+    finish(plan)
+    assert isinstance(bad[-1], Failed)
+    assert "not finite" in bad[-1].problem
+    assert text(good) == alone(base, "The cat")
+
+
+def test_the_engine_takes_turns(engine: Engine, base: Served) -> None:
+    sinks = [Collected() for _ in range(8)]
+    for i, sink in enumerate(sinks):
+        engine.submit(job(base, PROMPTS[i % 5]), sink)
+    assert [sink.text() for sink in sinks] == [alone(base, PROMPTS[i % 5]) for i in range(8)]
+
+
+def test_the_queue_is_bounded_and_the_end_is_told(base: Served) -> None:
+    engine = Engine(EngineConfig(max_rows=1, max_queue=2), Metrics())
+    engine.start()
+    sinks = [Collected() for _ in range(3)]
+    begun: queue.Queue[Event] = queue.Queue()
+    engine.submit(job(base, "The cat", tokens=10**6), begun.put)
+    begun.get(timeout=30)
+    waiting = [engine.submit(job(base, "x"), sink) for sink in sinks[:2]]
+    with pytest.raises(QueueFullError):
+        engine.submit(job(base, "x"), sinks[2])
+    engine.cancel(waiting[0])
+    engine.submit(job(base, "x"), sinks[2])
+    engine.stop()
+    assert not engine.is_running()
+    for sink in sinks[1:]:
+        assert sink.done.wait(10)
+        assert sink.events == [Failed("the server is stopping")]
+    assert not sinks[0].events
+    with pytest.raises(StoppedError):
+        engine.submit(job(base, "x"), sinks[0])
+
+
+@pytest.fixture(scope="module")
+def tuned(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a model, and runs of it: three adapters and a state."""
+    folder = tmp_path_factory.mktemp("tuned")
+    write_model(folder / "m.pth")
+    data_file(folder)
+    for name, method in (("a", LoRA(rank=4)), ("b", LoRA(rank=2)), ("s", State())):
+        for _ in train(a_run(folder, name, method=method, optim=FAST, steps=4)):
+            pass
+    quantized = FrozenConfig(quant="int8")
+    for _ in train(replace(a_run(folder, "q", optim=FAST, steps=4), frozen=quantized)):
+        pass
+    return folder
+
+
+def test_adapters_and_states_over_one_base(tuned: Path) -> None:
+    served = open_served(
+        Sources(
+            tuned / "m.pth",
+            adapters=(
+                ("a", tuned / "a"),
+                ("b", tuned / "b" / "adapter.safetensors"),
+                ("q", tuned / "q"),
+            ),
+            states=(("s", tuned / "s"),),
+        )
+    )
+    assert list(served) == ["m", "a", "b", "q", "s"]
+    plain, adapted, stated = served["m"].model, served["a"].model, served["s"].model
+    assert stated is plain
+    shared = dict(plain.named_parameters())
+    for model in (adapted, served["q"].model):
+        for name, parameter in model.named_parameters():
+            own = name.replace(".base.", ".")
+            if own in shared:
+                assert parameter.data_ptr() == shared[own].data_ptr()
+
+    plan, told = scheduler(), {}
+    for name, one in served.items():
+        told[name] = ask(plan, job(one, "document 7: ab"))
+    finish(plan)
+    for name in ("m", "a", "b", "q", "s"):
+        model, _, _ = open_model(tuned / (f"{name}.pth" if name == "m" else name))
+        with torch.inference_mode():
+            expected = generate(
+                model, served[name].tokenizer, "document 7: ab", GREEDY, TOKENS, (), 0
+            )
+            assert text(told[name]) == "".join(expected)
+    assert len({text(events) for events in told.values()}) > 1
+
+
+def test_a_run_is_served_beside_its_base(tuned: Path) -> None:
+    assert list(open_served(Sources(tuned / "a"))) == ["a", "m"]
+    served = open_served(Sources(tuned / "a", name="mine", storage="fp32"))
+    assert list(served) == ["mine", "m"]
+    assert served["mine"].base == "m"
+
+
+MISTAKES = {
+    "twice": (Sources(Path("m.pth"), adapters=(("m", Path("a")),)), "'m' is given twice"),
+    "name": (Sources(Path("m.pth"), name="a/b"), "'a/b' is none for a model"),
+    "other base": (Sources(Path("o.pth"), adapters=(("a", Path("a")),)), "over another model"),
+    "other state": (Sources(Path("o.pth"), states=(("s", Path("s")),)), "over another model"),
+    "no state": (Sources(Path("m.pth"), states=(("s", Path("a")),)), "which is no state"),
+    "model as a state": (Sources(Path("m.pth"), states=(("s", Path("m.pth")),)), "no state file"),
+    "no adapter": (Sources(Path("m.pth"), adapters=(("a", Path("m.pth")),)), "m.pth"),
+    "nowhere": (Sources(Path("no.pth")), "no.pth"),
+    "base of a model": (Sources(Path("m.pth"), base=Path("m.pth")), "--base goes with a run"),
+}
+
+
+@pytest.mark.parametrize(("sources", "said"), MISTAKES.values(), ids=MISTAKES)
+def test_what_cannot_be_served(
+    tuned: Path, monkeypatch: pytest.MonkeyPatch, sources: Sources, said: str
+) -> None:
+    monkeypatch.chdir(tuned)
+    if not Path("o.pth").exists():
+        write_model(Path("o.pth"), seed=1)
+    with pytest.raises(UserError, match=said) as caught:
+        open_served(sources)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_state_alone_makes_no_model_of_its_own(tuned: Path) -> None:
+    assert isinstance(adapter_at(tuned / "s").method, State)
+    served = open_served(Sources(tuned / "m.pth", adapters=(("s", tuned / "s"),)))
+    assert served["s"].model is served["m"].model
+    assert not torch.equal(served["s"].initial[0].wkv, served["m"].initial[0].wkv)
