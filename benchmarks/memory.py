@@ -106,7 +106,7 @@ def fitted(rows: list[dict[str, object]]) -> tuple[float, Machine]:
         Machine(process * 2**20, apart / 20, block / 4)
         for process in range(340, 560, 20)
         for apart in range(20, 40)
-        for block in range(0, 17)
+        for block in range(17)
     )
     return min(((worst(machine), machine) for machine in machines), key=lambda found: found[0])
 

@@ -160,6 +160,11 @@ def test_the_last_time_counts() -> None:
         (["--dataload", "padd"], "--dataload = 'padd' must be one of pack, pad, only, get; did"),
         (["--data_type", "wds_img"], "data_type wds_img was left over from an image experiment"),
         (["--beta1", "2"], "beta1 = 2.0 must be at least 0 and below 1"),
+        (["--precision", "bf61"], "--precision = 'bf61' must be one of"),
+        (["--random_seed", str(2**64)], "--random_seed = 18446744073709551616 must be"),
+        (["--pissa_config", "{pissa_r:x}"], "--pissa_config: pissa_r = 'x' must be a whole"),
+        (["--pissa_config", "{svd_niter:x}"], "--pissa_config: svd_niter = 'x' must be a whole"),
+        (["--peft", "bone", "--bone_config", "{r:x}"], "--bone_config: bone_r = 'x' must be a"),
         (["--strategy", "deepspeed"], "--strategy = 'deepspeed' must be one of auto, ddp, fsdp"),
     ],
 )

@@ -130,3 +130,7 @@ def test_sft(folder: Path, done) -> None:
     assert "[[ number 0" in out
     assert "User: 0?" in out
     assert read_run(folder / "sft").method.name == "miss"
+    files = {"base_model": "base.pth", "bone_checkpoint": "sft/rwkv-0.pth", "output": "m.pth"}
+    done(*words_of_script("merge_sft.sh", **files))
+    found = logits(load_adapted(folder / "base.pth", adapter_at(folder / "sft")))
+    assert difference(logits(load(folder / "m.pth")), found) <= LOGITS

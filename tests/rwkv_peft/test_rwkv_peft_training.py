@@ -53,6 +53,21 @@ def test_the_files_of_a_run(done) -> None:
     assert out.splitlines()[-1].startswith("Next: python merge/merge.py --type pissa --base_model")
 
 
+@pytest.mark.parametrize(
+    ("strategy", "said"),
+    [
+        (
+            "deepspeed_stage_1",
+            "--strategy deepspeed_stage_1: nothing to do (one device has it all)",
+        ),
+        ("deepspeed_stage_3_offload", "waiting in main memory"),
+    ],
+)
+def test_what_a_strategy_does_on_one_device(strategy: str, said: str, done) -> None:
+    out = done(*quick(strategy=strategy, peft="lora", epoch_steps=1, epoch_count=1))
+    assert said in " ".join(out.split())
+
+
 def test_files_are_written_when_epochs_end_and_not_else(done) -> None:
     done(*quick(epoch_count=4, epoch_save=2, epoch_steps=1, peft="lora"))
     assert [name for name in names() if name.startswith("rwkv-")] == [

@@ -20,13 +20,22 @@ _PATH = click.Path(path_type=Path)
 @click.argument("path", metavar="FILE", type=_PATH)
 @click.option("--fix", type=_PATH, metavar="OUT", help="write a repaired copy of the data")
 @click.option("--overwrite", is_flag=True, help="replace OUT and its reports if they exist")
+@click.option(
+    "--fit",
+    metavar="24GB|auto",
+    help="of a model: the memory that training it takes, and what fits",
+)
 @add_options(DataView, BatchConfig, ReadConfig)
-def command(path: Path, fix: Path | None, overwrite: bool, typed: dict[str, Any]) -> None:
+def command(
+    path: Path, fix: Path | None, overwrite: bool, fit: str | None, typed: dict[str, Any]
+) -> None:
     """Say what FILE is: a model, an adapter, a state, training data, a run, …
 
     Of training data: how much there is, how it fits the context, what is trained, what an epoch
     is, the first documents with what is trained of them, and what is probably wrong, with places.
-    All options go with training data.
+    The options go with training data, but for --fit, which goes with a model, --ctx and
+    --micro-batch: peaks by part, marked ! where they do not fit; with --recompute; the most rows,
+    and the longest context, that fit with it; and what to change.
 
     \b
     --fix OUT never touches FILE. It writes OUT (of a .txt file .txt, else .jsonl), each change
@@ -41,7 +50,11 @@ def command(path: Path, fix: Path | None, overwrite: bool, typed: dict[str, Any]
     if wanted(path.as_posix()):
         path = local_model(path)
     _check(path)
-    if not typed.get("data_type") and not is_data(path):
+    if fit:
+        from eyas.cli.inspect_fit import show_fit
+
+        show_fit(path, fit, typed)
+    elif not typed.get("data_type") and not is_data(path):
         if typed or fix or overwrite:
             raise UserError(
                 f"{path}: is {inspect(path).kind}; options go with training data only: leave them "
