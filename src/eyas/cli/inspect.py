@@ -23,7 +23,7 @@ _PATH = click.Path(path_type=Path)
 @click.option(
     "--fit",
     metavar="24GB|auto",
-    help="of a model: the memory that training it takes, and what fits",
+    help="of a model: the memory that training takes, and what fits",
 )
 @add_options(DataView, BatchConfig, ReadConfig)
 def command(

@@ -102,7 +102,8 @@ def _show(plans: list[Plan], limit: int) -> None:
 
 
 def _marked(size: int, limit: int) -> str:
-    return f"[{'green' if size <= limit else 'red'}]{size / 2**30:.1f}{'' if size <= limit else '!'}[/]"
+    color, mark = ("green", "") if size <= limit else ("red", "!")
+    return f"[{color}]{size / 2**30:.1f}{mark}[/]"
 
 
 def _most(plan: Plan, setting: str, limit: int) -> str:
