@@ -66,6 +66,14 @@ class LowRankLinear(AdaptedLinear):
         up, down = (factor.detach() for factor in self.difference())
         return self.scale * (up @ down)
 
+    def forward(self, x: Float[Tensor, "... I"]) -> Float[Tensor, "... O"]:
+        """base(x) + change(x), the change added in the memory of the product that it is."""
+        out: Tensor = self.base(x)
+        up, down = self._factors()
+        inner = F.linear(F.dropout(x, self.dropout, self.training), down.to(x.dtype))
+        rows = out.flatten(0, -2), inner.flatten(0, -2)
+        return torch.addmm(rows[0], rows[1], up.to(x.dtype).mT, alpha=self.scale).view_as(out)
+
     def change(self, x: Float[Tensor, "... I"]) -> Float[Tensor, "... O"]:
         up, down = self._factors()
         inner = F.linear(F.dropout(x, self.dropout, self.training), down.to(x.dtype))
