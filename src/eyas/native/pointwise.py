@@ -68,7 +68,7 @@ def pieces(tokens: int) -> int:
 def call(
     name: str,
     dtype: torch.dtype,
-    numbers: Mapping[str, float],
+    numbers: Mapping[str, int | float],
     tensors: Mapping[str, Tensor | Sequence[Tensor | None] | None],
     backward: bool = False,
 ) -> None:

@@ -27,11 +27,12 @@ void goose(const Goose<T>& call, int64_t piece) {
         const int64_t o = number * size, c = number % heads * size;
         const T *w = call.w + o, *a = call.a + o, *k = call.k + o;
         const T *w0 = call.w0 + c, *a0 = call.a0 + c, *k_k = call.k_k + c, *k_a = call.k_a + c;
-        T* __restrict const log_decay = call.log_decay + o;
-        T* __restrict const key = call.key + o;
-        T* __restrict const removal = call.removal + o;
-        T* __restrict const replacement = call.replacement + o;
+        T* const log_decay = call.log_decay + o;
+        T* const key = call.key + o;
+        T* const removal = call.removal + o;
+        T* const replacement = call.replacement + o;
         const T inverse = one_over_length(k, k_k, size);
+        EYAS_APART
         for (int64_t i = 0; i < size; ++i) {
             const T rate = sigmoid(a0[i] + a[i]), unit = k[i] * k_k[i] * inverse;
             log_decay[i] = -T(kStrongestDecay) * sigmoid(w0[i] + w[i]);
@@ -41,7 +42,8 @@ void goose(const Goose<T>& call, int64_t piece) {
         }
         if (!call.mix) continue;
         const T *mix = call.mix + o, *v = call.v + o, *first = call.first + o, *v0 = call.v0 + c;
-        T* __restrict const value = call.value + o;
+        T* const value = call.value + o;
+        EYAS_APART
         for (int64_t i = 0; i < size; ++i) {
             value[i] = v[i] + (first[i] - v[i]) * sigmoid(v0[i] + mix[i]);
         }
@@ -58,11 +60,12 @@ void goose_backward(const Goose<T>& call, int64_t piece) {
         const T *w0 = call.w0 + c, *a0 = call.a0 + c, *k_k = call.k_k + c, *k_a = call.k_a + c;
         const T *d_log_decay = call.d_log_decay + o, *d_key = call.d_key + o;
         const T *d_removal = call.d_removal + o, *d_replacement = call.d_replacement + o;
-        T* __restrict const d_w = call.d_w + o;
-        T* __restrict const d_a = call.d_a + o;
-        T* __restrict const d_k = call.d_k + o;
+        T* const d_w = call.d_w + o;
+        T* const d_a = call.d_a + o;
+        T* const d_k = call.d_k + o;
         const T inverse = one_over_length(k, k_k, size);
         // First d_a holds the rate, and d_k the gradient of the unit vector.
+        EYAS_APART
         for (int64_t i = 0; i < size; ++i) {
             const T rate = sigmoid(a0[i] + a[i]), decay = sigmoid(w0[i] + w[i]);
             d_a[i] = rate;
@@ -76,13 +79,15 @@ void goose_backward(const Goose<T>& call, int64_t piece) {
         T* const sums = call.d_parameters ? call.d_parameters + piece * 5 * heads * size + c : nullptr;
         const int64_t width = heads * size;
         if (sums) {
-            T* __restrict const d_k_k = sums + 3 * width;
-            T* __restrict const d_k_a = sums + 4 * width;
+            T* const d_k_k = sums + 3 * width;
+            T* const d_k_a = sums + 4 * width;
+            EYAS_APART
             for (int64_t i = 0; i < size; ++i) {
                 d_k_k[i] += (d_k[i] - k[i] * k_k[i] * inverse * along) * inverse * k[i];
                 d_k_a[i] += d_key[i] * k[i] * (d_a[i] - 1);
             }
         }
+        EYAS_APART
         for (int64_t i = 0; i < size; ++i) {
             const T rate = d_a[i], unit = k[i] * k_k[i] * inverse;
             const T d_scaled = (d_k[i] - unit * along) * inverse;
@@ -93,9 +98,10 @@ void goose_backward(const Goose<T>& call, int64_t piece) {
         if (call.mix) {
             const T *mix = call.mix + o, *v = call.v + o, *first = call.first + o;
             const T *v0 = call.v0 + c, *d_value = call.d_value + o;
-            T* __restrict const d_mix = call.d_mix + o;
-            T* __restrict const d_v = call.d_v + o;
-            T* __restrict const d_first = call.d_first + o;
+            T* const d_mix = call.d_mix + o;
+            T* const d_v = call.d_v + o;
+            T* const d_first = call.d_first + o;
+            EYAS_APART
             for (int64_t i = 0; i < size; ++i) {
                 const T share = sigmoid(v0[i] + mix[i]);
                 d_mix[i] = d_value[i] * (first[i] - v[i]) * share * (1 - share);
@@ -104,11 +110,13 @@ void goose_backward(const Goose<T>& call, int64_t piece) {
             }
         }
         if (!sums) continue;
-        T* __restrict const d_w0 = sums;
-        T* __restrict const d_a0 = sums + width;
-        T* __restrict const d_v0 = sums + 2 * width;
+        T* const d_w0 = sums;
+        T* const d_a0 = sums + width;
+        T* const d_v0 = sums + 2 * width;
+        EYAS_APART
         for (int64_t i = 0; i < size; ++i) d_w0[i] += d_w[i], d_a0[i] += d_a[i];
         if (call.mix) {
+            EYAS_APART
             for (int64_t i = 0; i < size; ++i) d_v0[i] += call.d_mix[o + i];
         }
     }

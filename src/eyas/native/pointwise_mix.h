@@ -3,6 +3,7 @@
 
 #include <cstring>
 
+#include "elementary.h"
 #include "pointwise.h"
 
 namespace EYAS_TARGET {
@@ -32,19 +33,23 @@ void mix(const Mix<T>& call, int64_t piece) {
         const T* const previous = previous_of(call, token);
         for (int64_t i = 0; i < call.count; ++i) {
             const T* const m = call.mix[i];
-            T* __restrict const out = call.out[i] + token * width;
+            T* const out = call.out[i] + token * width;
             if (call.offset[i]) {
                 const T* const more = call.offset[i] + token * width;
                 if (previous) {
+                    EYAS_APART
                     for (int64_t c = 0; c < width; ++c) {
                         out[c] = x[c] + (previous[c] - x[c]) * (m[c] + more[c]);
                     }
                 } else {
+                    EYAS_APART
                     for (int64_t c = 0; c < width; ++c) out[c] = x[c] - x[c] * (m[c] + more[c]);
                 }
             } else if (previous) {
+                EYAS_APART
                 for (int64_t c = 0; c < width; ++c) out[c] = x[c] + (previous[c] - x[c]) * m[c];
             } else {
+                EYAS_APART
                 for (int64_t c = 0; c < width; ++c) out[c] = x[c] - x[c] * m[c];
             }
         }
@@ -53,17 +58,19 @@ void mix(const Mix<T>& call, int64_t piece) {
 
 // d_x[c] += sum over i of d_out_i * (m_i, or 1 - m_i)
 template <class T, bool OWN>
-void add_shares(const Mix<T>& call, int64_t token, T* __restrict d_x) {
+void add_shares(const Mix<T>& call, int64_t token, T* d_x) {
     const int64_t width = call.width;
     for (int64_t i = 0; i < call.count; ++i) {
         if (!call.d_out[i]) continue;
         const T *d = call.d_out[i] + token * width, *m = call.mix[i];
         if (call.offset[i]) {
             const T* const more = call.offset[i] + token * width;
+            EYAS_APART
             for (int64_t c = 0; c < width; ++c) {
                 d_x[c] += d[c] * (OWN ? 1 - m[c] - more[c] : m[c] + more[c]);
             }
         } else {
+            EYAS_APART
             for (int64_t c = 0; c < width; ++c) d_x[c] += d[c] * (OWN ? 1 - m[c] : m[c]);
         }
     }
@@ -90,13 +97,15 @@ void mix_backward(const Mix<T>& call, int64_t piece) {
             if (!call.d_out[i]) continue;
             const T* const d = call.d_out[i] + token * width;
             if (call.d_offset[i]) {
-                T* __restrict const d_offset = call.d_offset[i] + token * width;
+                T* const d_offset = call.d_offset[i] + token * width;
+                EYAS_APART
                 for (int64_t c = 0; c < width; ++c) {
                     d_offset[c] = d[c] * ((previous ? previous[c] : T(0)) - x[c]);
                 }
             }
             if (call.d_mix) {
-                T* __restrict const d_mix = call.d_mix + (piece * call.count + i) * width;
+                T* const d_mix = call.d_mix + (piece * call.count + i) * width;
+                EYAS_APART
                 for (int64_t c = 0; c < width; ++c) {
                     d_mix[c] += d[c] * ((previous ? previous[c] : T(0)) - x[c]);
                 }

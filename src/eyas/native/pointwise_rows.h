@@ -13,7 +13,7 @@ using eyas::Squared;
 template <class T>
 void softmax(const Softmax<T>& call, int64_t row) {
     const int64_t size = call.size, target = call.targets[row];
-    T* __restrict const z = call.logits + row * size;
+    T* const z = call.logits + row * size;
     T lanes[16];
     for (int n = 0; n < 16; ++n) lanes[n] = z[0];
     int64_t i = 0;
@@ -30,6 +30,7 @@ void softmax(const Softmax<T>& call, int64_t row) {
     call.loss[row] = std::log(sum) + largest - chosen;
     if (!call.gradient) return;
     const T scale = T(1) / sum;
+    EYAS_APART
     for (int64_t c = 0; c < size; ++c) z[c] *= scale;
     z[target] -= 1;
     z[where] += call.l2 * largest;
@@ -38,7 +39,8 @@ void softmax(const Softmax<T>& call, int64_t row) {
 template <class T>
 void squared(const Squared<T>& call, int64_t begin, int64_t end) {
     const T* const x = call.x;
-    T* __restrict const out = call.out;
+    T* const out = call.out;
+    EYAS_APART
     for (int64_t i = begin; i < end; ++i) {
         const T positive = x[i] < 0 ? T(0) : x[i];
         out[i] = positive * positive;
@@ -49,7 +51,8 @@ void squared(const Squared<T>& call, int64_t begin, int64_t end) {
 template <class T>
 void squared_backward(const Squared<T>& call, int64_t begin, int64_t end) {
     const T *out = call.out, *d_out = call.d_out;
-    T* __restrict const d_x = call.d_x;
+    T* const d_x = call.d_x;
+    EYAS_APART
     for (int64_t i = begin; i < end; ++i) d_x[i] = 2 * std::sqrt(out[i]) * d_out[i];
 }
 
