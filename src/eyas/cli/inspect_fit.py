@@ -73,7 +73,8 @@ def _bytes_of(size: str) -> int:
     match = _SIZE.fullmatch(size.strip())
     if not match or not float(match[1]):
         raise UserError(f"--fit {size}: is no amount of memory; write 24GB, 16000MB, or auto")
-    return round(float(match[1]) * 2 ** _UNITS[match[2].upper()])  # GB of a GPU are GiB
+    unit: int = 2 ** _UNITS[match[2].upper()]  # GB of a GPU are GiB
+    return round(float(match[1]) * unit)
 
 
 def _show(plans: list[Plan], limit: int) -> None:
