@@ -60,18 +60,20 @@ def outlined(
 def _layer_sizes(
     method: LayerMethod, path: str, size: tuple[int, int], quantizer: Quantizer | None
 ) -> _Sizes:
-    problem: ValueError | None = None
     for side in _sides(math.gcd(*size)):
         try:
             probes = [
                 method.start(torch.ones(*probe), torch.Generator().manual_seed(0), quantizer)
                 for probe in ((side, side), (2 * side, side), (side, 2 * side))
             ]
-        except ValueError as error:
-            problem = error
-        else:
-            return {name: _scaled(name, probes, side, size) for name in probes[0]}
-    raise UserError(f"{method.name} cannot adapt {path}: {problem}") from problem
+        except ValueError:
+            continue
+        return {name: _scaled(name, probes, side, size) for name in probes[0]}
+    try:  # no square of a common side may be large enough where the weight itself is
+        whole = method.start(torch.ones(*size), torch.Generator().manual_seed(0), quantizer)
+    except ValueError as error:
+        raise UserError(f"{method.name} cannot adapt {path}: {error}") from error
+    return {name: (tuple(tensor.shape), tensor.dtype) for name, tensor in whole.items()}
 
 
 def _sides(common: int) -> Iterator[int]:

@@ -55,7 +55,7 @@ def _freeing_between_blocks(model: Model) -> Iterator[None]:
     """
     give_back = freeing(model.ln_out.weight.device)
 
-    def behind(block: nn.Module, inputs: object, out: tuple[Tensor, ...]) -> None:  # noqa: ARG001
+    def behind(block: nn.Module, inputs: object, out: tuple[Tensor, object, object]) -> None:  # noqa: ARG001
         give_back()
         if out[0].requires_grad:
             out[0].register_hook(lambda _: give_back())
