@@ -228,3 +228,10 @@ def _plain(value: object) -> object:
     if isinstance(value, (list, tuple)):
         return [_plain(item) for item in value]
     return str(value) if isinstance(value, Path) else value
+
+
+def check_at_least_1(config: object, *names: str) -> None:
+    """Raises ValueError that begins with the field's name where one of these is smaller."""
+    for name in names:
+        if getattr(config, name) < 1:
+            raise ValueError(f"{name} = {getattr(config, name)} must be at least 1")

@@ -13,12 +13,12 @@ import pytest
 import eyas
 from eyas.generation.sampling import Sampling
 from eyas.serving.address import AddressConfig, listen, url_of
-from eyas.serving.limits import EngineConfig, LimitsConfig
+from eyas.serving.limits import CapacityConfig, LimitsConfig
 from eyas.serving.served import Served, Sources, open_served
 from eyas.serving.server import server
 
 BASE = Path(eyas.__file__).parent / "demo" / "base.pth"
-ENGINE, LIMITS = EngineConfig(), LimitsConfig()
+ENGINE, LIMITS = CapacityConfig(), LimitsConfig()
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ class Running:
 @contextmanager
 def serving(
     served: dict[str, Served],
-    engine: EngineConfig = ENGINE,
+    engine: CapacityConfig = ENGINE,
     limits: LimitsConfig = LIMITS,
     api_key: str | None = None,
 ) -> Iterator[Running]:

@@ -19,7 +19,7 @@ from eyas.quant import FrozenConfig
 from eyas.run import adapter_at, open_model, train
 from eyas.serving.engine import Engine, QueueFullError, StoppedError
 from eyas.serving.jobs import Ended, Event, Failed, Job, Piece, Ticket
-from eyas.serving.limits import EngineConfig
+from eyas.serving.limits import CapacityConfig
 from eyas.serving.metrics import Metrics
 from eyas.serving.prefixes import Prefixes
 from eyas.serving.scheduler import Scheduler
@@ -93,7 +93,7 @@ def ask(plan: Scheduler, wanted: Job) -> list[Event]:
 
 @pytest.fixture
 def engine() -> Iterator[Engine]:
-    running = Engine(EngineConfig(max_rows=4, max_queue=8, slice_tokens=8), Metrics())
+    running = Engine(CapacityConfig(max_rows=4, max_queue=8, slice_tokens=8), Metrics())
     running.start()
     yield running
     running.stop()
@@ -216,7 +216,7 @@ def test_the_engine_takes_turns(engine: Engine, base: Served) -> None:
 
 
 def test_the_queue_is_bounded_and_the_end_is_told(base: Served) -> None:
-    engine = Engine(EngineConfig(max_rows=1, max_queue=2), Metrics())
+    engine = Engine(CapacityConfig(max_rows=1, max_queue=2), Metrics())
     engine.start()
     sinks = [Collected() for _ in range(3)]
     begun: queue.Queue[Event] = queue.Queue()

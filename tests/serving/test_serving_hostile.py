@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from eyas.serving.limits import EngineConfig, LimitsConfig
+from eyas.serving.limits import CapacityConfig, LimitsConfig
 
 CHAT, TEXT = "/v1/chat/completions", "/v1/completions"
 GOOD: dict[str, Any] = {"model": "base", "prompt": "a", "max_tokens": 1}
@@ -200,7 +200,7 @@ def test_slow_clients(start, served) -> None:
 
 def test_clients_that_go_away_free_their_places(start, served, await_) -> None:
     long = {"model": "base", "prompt": "a", "max_tokens": 4000, "temperature": 0}
-    with start(served, EngineConfig(max_rows=1)) as running:
+    with start(served, CapacityConfig(max_rows=1)) as running:
         for stream in (True, False):
             connection = http.client.HTTPConnection("127.0.0.1", running.port, timeout=30)
             connection.request("POST", TEXT, json.dumps({**long, "stream": stream}).encode(), JSON)
@@ -219,7 +219,7 @@ def test_clients_that_go_away_free_their_places(start, served, await_) -> None:
 
 def test_a_full_queue_says_when_to_come_again(start, served, await_) -> None:
     long = {"model": "base", "prompt": "a", "max_tokens": 4000, "stream": True}
-    with start(served, EngineConfig(max_rows=1, max_queue=1)) as running:
+    with start(served, CapacityConfig(max_rows=1, max_queue=1)) as running:
         waiting = []
         for place in ("eyas_rows", "eyas_queue_length"):
             client = http.client.HTTPConnection("127.0.0.1", running.port, timeout=30)

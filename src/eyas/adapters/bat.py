@@ -24,7 +24,7 @@ from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
 from eyas.adapters.base import AdaptedLinear, Frozen
-from eyas.adapters.lora import at_least_1
+from eyas.config import check_at_least_1
 from eyas.quant import Quantizer
 
 
@@ -97,7 +97,7 @@ class Bat:
     learning_rate: ClassVar[float] = 2e-5
 
     def __post_init__(self) -> None:
-        at_least_1("rank", self.rank)
+        check_at_least_1(self, "rank")
 
     def start(
         self,

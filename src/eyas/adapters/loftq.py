@@ -15,9 +15,10 @@ from jaxtyping import Float
 from torch import Tensor
 
 from eyas.adapters.base import Frozen
-from eyas.adapters.lora import LowRankLinear, at_least_1, check_rank, layer_with_start, starting_at
+from eyas.adapters.lora import LowRankLinear, check_rank, layer_with_start, starting_at
 from eyas.adapters.pissa import principal_factors
 from eyas.adapters.residual import Factors, alternate
+from eyas.config import check_at_least_1
 from eyas.quant import Quantizer
 
 
@@ -32,8 +33,7 @@ class LoftQ:
     learning_rate: ClassVar[float] = 5e-5
 
     def __post_init__(self) -> None:
-        at_least_1("rank", self.rank)
-        at_least_1("quant_iterations", self.quant_iterations)
+        check_at_least_1(self, "rank", "quant_iterations")
 
     def start(
         self,

@@ -26,6 +26,7 @@ from torch.nn import functional as F
 
 from eyas.adapters.base import AdaptedLinear, Frozen
 from eyas.adapters.residual import Factors
+from eyas.config import check_at_least_1
 from eyas.quant import Quantizer
 
 
@@ -109,7 +110,7 @@ class LoRA:
     learning_rate: ClassVar[float] = 5e-5
 
     def __post_init__(self) -> None:
-        at_least_1("rank", self.rank)
+        check_at_least_1(self, "rank")
         if not 0 <= self.dropout < 1:
             raise ValueError(f"dropout = {self.dropout} must be at least 0 and below 1")
         if self.alpha is not None and not 0 < self.alpha < math.inf:
@@ -163,9 +164,3 @@ def check_rank(rank: int, rows: int, columns: int) -> None:
             f"rank {rank} is larger than the matrix [{rows}, {columns}] allows; "
             f"take --rank {min(rows, columns)} or less"
         )
-
-
-def at_least_1(name: str, value: int) -> None:
-    """Raises ValueError that begins with the field's name."""
-    if value < 1:
-        raise ValueError(f"{name} = {value} must be at least 1")

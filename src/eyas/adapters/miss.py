@@ -17,7 +17,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from eyas.adapters.base import AdaptedLinear, Frozen
-from eyas.adapters.lora import at_least_1, check_rank
+from eyas.adapters.lora import check_rank
+from eyas.config import check_at_least_1
 from eyas.quant import Quantizer
 
 
@@ -53,7 +54,7 @@ class MiSS:
     learning_rate: ClassVar[float] = 2e-5
 
     def __post_init__(self) -> None:
-        at_least_1("rank", self.rank)
+        check_at_least_1(self, "rank")
 
     def start(
         self,

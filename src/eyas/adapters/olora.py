@@ -15,8 +15,9 @@ from jaxtyping import Float
 from torch import Tensor
 
 from eyas.adapters.base import Frozen
-from eyas.adapters.lora import LowRankLinear, at_least_1, check_rank, layer_with_start, starting_at
+from eyas.adapters.lora import LowRankLinear, check_rank, layer_with_start, starting_at
 from eyas.adapters.residual import stored
+from eyas.config import check_at_least_1
 from eyas.quant import Quantizer
 
 
@@ -30,7 +31,7 @@ class OLoRA:
     learning_rate: ClassVar[float] = 2e-5
 
     def __post_init__(self) -> None:
-        at_least_1("rank", self.rank)
+        check_at_least_1(self, "rank")
 
     def start(
         self,

@@ -18,9 +18,10 @@ from jaxtyping import Float
 from torch import Tensor
 
 from eyas.adapters.base import Frozen
-from eyas.adapters.lora import LowRankLinear, at_least_1, check_rank, layer_with_start, starting_at
+from eyas.adapters.lora import LowRankLinear, check_rank, layer_with_start, starting_at
 from eyas.adapters.residual import Factors, alternate
 from eyas.adapters.svd import principal_part
+from eyas.config import check_at_least_1
 from eyas.quant import Quantizer
 
 
@@ -38,8 +39,7 @@ class PiSSA:
     learning_rate: ClassVar[float] = 2e-5
 
     def __post_init__(self) -> None:
-        at_least_1("rank", self.rank)
-        at_least_1("quant_iterations", self.quant_iterations)
+        check_at_least_1(self, "rank", "quant_iterations")
         if self.svd_niter is not None and self.svd_niter < 0:
             raise ValueError(f"svd_niter = {self.svd_niter} must not be negative")
 

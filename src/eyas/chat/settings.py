@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Annotated, Any
 
 from eyas.chat.wording import Thinking
-from eyas.config import did_you_mean, fields_of, from_mapping, to_mapping
+from eyas.config import check_at_least_1, did_you_mean, fields_of, from_mapping, to_mapping
 from eyas.errors import UserError
 from eyas.generation.sampling import Sampling
 
@@ -27,8 +27,7 @@ class ChatConfig:
     stop: Annotated[tuple[str, ...], "further text that ends an answer"] = ()
 
     def __post_init__(self) -> None:
-        if self.max_tokens < 1:
-            raise ValueError(f"max_tokens = {self.max_tokens} must be at least 1")
+        check_at_least_1(self, "max_tokens")
         if not 0 <= self.seed < _SEEDS:
             raise ValueError(f"seed = {self.seed} must be from 0 to {_SEEDS - 1}")
         if "" in self.stop:

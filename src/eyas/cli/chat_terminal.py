@@ -111,6 +111,7 @@ class _Commands(Completer):
         self._chat = chat
 
     def get_completions(self, document: Document, event: CompleteEvent) -> Iterable[Completion]:
+        """A command's name while it is typed, then files or the words that it takes."""
         text = document.text_before_cursor
         if not text.startswith("/") or "\n" in text:
             return

@@ -12,7 +12,7 @@ from eyas.config import fields_of, from_mapping
 from eyas.errors import UserError
 from eyas.generation.sampling import Sampling
 from eyas.serving.address import AddressConfig, listen, url_of
-from eyas.serving.limits import EngineConfig, LimitsConfig
+from eyas.serving.limits import CapacityConfig, LimitsConfig
 
 _NEEDED = ("prometheus_client", "pydantic", "starlette", "uvicorn")
 
@@ -53,7 +53,7 @@ _PATH = click.Path(path_type=Path)
     type=click.IntRange(1),
     help="processor threads that compute [default: all but one, which answers the clients]",
 )
-@add_options(AddressConfig, EngineConfig, LimitsConfig, Sampling)
+@add_options(AddressConfig, CapacityConfig, LimitsConfig, Sampling)
 def serve(
     model: Path,
     adapters: tuple[str, ...],
@@ -88,7 +88,7 @@ def serve(
         storage,
     )
     address, engine, limits, sampling = (
-        _settings(cls, typed) for cls in (AddressConfig, EngineConfig, LimitsConfig, Sampling)
+        _settings(cls, typed) for cls in (AddressConfig, CapacityConfig, LimitsConfig, Sampling)
     )
     key = _key(api_key, api_key_file)
     torch.set_num_threads(threads or max(1, torch.get_num_threads() - 1))

@@ -12,6 +12,7 @@ from typing import Annotated, Literal, TypeAlias
 import numpy as np
 from filelock import FileLock, Timeout
 
+from eyas.config import check_at_least_1
 from eyas.data import binidx
 from eyas.data.binidx_write import Written, mask_at, pair_at, write_batches
 from eyas.data.markers import with_marker_texts
@@ -40,8 +41,7 @@ class PairConfig:
     seed: Annotated[int, "of the order"] = 0
 
     def __post_init__(self) -> None:
-        if self.repeat < 1:
-            raise ValueError(f"repeat = {self.repeat} must be at least 1")
+        check_at_least_1(self, "repeat")
         if self.seed < 0:
             raise ValueError(f"seed = {self.seed} must be at least 0")
 

@@ -106,6 +106,7 @@ class Eyas(TemplateLM):
         requests: list[Instance],
         disable_tqdm: bool = False,  # noqa: ARG002
     ) -> list[str]:
+        """The continuation of each request; those that are to be sampled go one by one."""
         texts: list[str] = [""] * len(requests)
         drawn = [i for i, request in enumerate(requests) if request.args[1].get("do_sample")]
         certain = [i for i in range(len(requests)) if i not in set(drawn)]

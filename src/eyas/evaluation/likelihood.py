@@ -15,6 +15,7 @@ import torch
 from jaxtyping import Bool, Float, Int64, Integer
 from torch import Tensor
 
+from eyas.config import check_at_least_1
 from eyas.models import LayerState, Model, State
 from eyas.training.loss import block_rows
 
@@ -29,9 +30,7 @@ class Bounds:
     chunk: Annotated[int, "tokens of each that are read at a time"] = 256
 
     def __post_init__(self) -> None:
-        for name in ("rows", "chunk"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} = {getattr(self, name)} must be at least 1")
+        check_at_least_1(self, "rows", "chunk")
 
 
 @dataclass(frozen=True)

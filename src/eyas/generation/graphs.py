@@ -56,6 +56,7 @@ class TokenGraph(nn.Module):
     def forward(
         self, tokens: Int[Tensor, "1 T"], state: State | None = None
     ) -> tuple[Float[Tensor, "1 T V"], State]:
+        """As the model's; a single token by the graph, which the first one makes."""
         if tokens.shape[1] > 1:
             logits, state = self.model(tokens, state)
             return logits, state

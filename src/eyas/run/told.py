@@ -9,6 +9,7 @@ from eyas.training.machine import free_bytes
 
 
 def data_lines(prepared: Prepared) -> list[str]:
+    """How much there is, how much of it is trained, and what becomes of long documents."""
     ctx, long = prepared.run.batch.ctx, prepared.run.batch.long
     s = summarize(prepared.corpus, ctx, long)
     share = s.trained_tokens / max(s.tokens - s.documents, 1)

@@ -8,7 +8,7 @@ from collections.abc import Callable
 import torch
 
 from eyas.serving.jobs import Event, Failed, Job, Ticket
-from eyas.serving.limits import EngineConfig
+from eyas.serving.limits import CapacityConfig
 from eyas.serving.metrics import Metrics
 from eyas.serving.prefixes import Prefixes
 from eyas.serving.scheduler import Scheduler
@@ -27,7 +27,7 @@ class StoppedError(Exception):
 class Engine:
     """Runs a scheduler in a thread of its own, from `start` to `stop`."""
 
-    def __init__(self, config: EngineConfig, metrics: Metrics) -> None:
+    def __init__(self, config: CapacityConfig, metrics: Metrics) -> None:
         self._config, self._metrics = config, metrics
         self._scheduler = Scheduler(
             config.slice_tokens, Prefixes(config.prefix_mib * _MIB), metrics

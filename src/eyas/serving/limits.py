@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from typing import Annotated
 
+from eyas.config import check_at_least_1
+
 
 @dataclass(frozen=True)
 class LimitsConfig:
@@ -14,15 +16,13 @@ class LimitsConfig:
     body_seconds: Annotated[float, "time that a client has to send a request"] = 30.0
 
     def __post_init__(self) -> None:
-        for name in ("max_tokens", "max_prompt_tokens", "max_body_kib"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} = {getattr(self, name)} must be at least 1")
+        check_at_least_1(self, "max_tokens", "max_prompt_tokens", "max_body_kib")
         if not 0 < self.body_seconds <= 86_400:
             raise ValueError(f"body_seconds = {self.body_seconds} must be above 0, at most a day")
 
 
 @dataclass(frozen=True)
-class EngineConfig:
+class CapacityConfig:
     """How much is done at once, and how much may wait."""
 
     max_rows: Annotated[int, "sequences generated at once"] = 32
@@ -31,8 +31,6 @@ class EngineConfig:
     prefix_mib: Annotated[int, "memory of the states kept for prompts that go on; 0: none"] = 512
 
     def __post_init__(self) -> None:
-        for name in ("max_rows", "max_queue", "slice_tokens"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} = {getattr(self, name)} must be at least 1")
+        check_at_least_1(self, "max_rows", "max_queue", "slice_tokens")
         if self.prefix_mib < 0:
             raise ValueError(f"prefix_mib = {self.prefix_mib} must be 0 or more")

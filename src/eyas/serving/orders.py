@@ -13,7 +13,7 @@ from eyas.generation.stream import END, encoded
 from eyas.serving.chat import prompted
 from eyas.serving.errors import ApiError
 from eyas.serving.jobs import Job
-from eyas.serving.limits import EngineConfig, LimitsConfig
+from eyas.serving.limits import CapacityConfig, LimitsConfig
 from eyas.serving.requests import ChatRequest, Common, CompletionRequest, parse
 from eyas.serving.served import Served
 from eyas.serving.transcript import Form
@@ -41,7 +41,7 @@ class Desk:
     served: Mapping[str, Served]
     sampling: Sampling
     limits: LimitsConfig
-    engine: EngineConfig
+    engine: CapacityConfig
 
     def chat(self, body: bytes) -> Order:
         """Raises ApiError."""

@@ -9,7 +9,7 @@ from eyas.generation.sampling import Sampling
 from eyas.serving.address import AddressConfig
 from eyas.serving.engine import Engine
 from eyas.serving.http import Api, application
-from eyas.serving.limits import EngineConfig, LimitsConfig
+from eyas.serving.limits import CapacityConfig, LimitsConfig
 from eyas.serving.metrics import Metrics
 from eyas.serving.orders import Desk
 from eyas.serving.patience import patient
@@ -22,7 +22,7 @@ def server(
     served: Mapping[str, Served],
     address: AddressConfig,
     api_key: str | None,
-    engine: EngineConfig,
+    engine: CapacityConfig,
     limits: LimitsConfig,
     sampling: Sampling,
 ) -> uvicorn.Server:
