@@ -1,6 +1,7 @@
 """The real `openai` client against a server over the embedded model."""
 
 import math
+import time
 
 import openai
 import pytest
@@ -188,8 +189,15 @@ def test_health_and_metrics(running) -> None:
     http = client._client
     root = running.url.removesuffix("/v1")
     assert http.get(f"{root}/health").json() == {"status": "ok"}
-    lines = http.get(f"{root}/metrics").text.splitlines()
-    values = dict(line.rsplit(" ", 1) for line in lines if line.startswith("eyas_"))
+
+    def metrics() -> dict[str, str]:
+        lines = http.get(f"{root}/metrics").text.splitlines()
+        return dict(line.rsplit(" ", 1) for line in lines if line.startswith("eyas_"))
+
+    end = time.monotonic() + 10  # a row is given up just after its last token was sent
+    while float(metrics()["eyas_rows"]) and time.monotonic() < end:
+        time.sleep(0.01)
+    values = metrics()
     assert float(values['eyas_requests_total{path="/v1/completions",status="200"}']) >= 1
     assert float(values["eyas_generated_tokens_total"]) >= 3
     assert float(values["eyas_rows"]) == 0
