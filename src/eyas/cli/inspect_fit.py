@@ -37,7 +37,7 @@ _SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([GMT]?)(?:i?B)?", re.IGNORECASE)
 _DEVICES = {"cuda": torch.bfloat16, "cpu": torch.float32}
 _TITLES = {
     "cuda": "On a GPU, bf16 (arithmetic: no GPU has confirmed it)",
-    "cpu": "On the CPU, fp32 (within a tenth of what eleven runs took)",
+    "cpu": "On the CPU, fp32 (within 17 % of what eleven runs took)",
 }
 
 
