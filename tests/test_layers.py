@@ -18,7 +18,7 @@ LAYERS = [
     {"adapters", "data"},
     {"quant"},
     {"models"},
-    {"wkv"},
+    {"wkv", "fused"},
     {"native"},
     {"hub"},
     {"complaints"},

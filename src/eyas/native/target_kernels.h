@@ -1,6 +1,11 @@
-// The kernels as one value of EYAS_TARGET, `target`.
+// All kernels as one value of EYAS_TARGET, `target`.
 #pragma once
 
+#include "pointwise_gated.h"
+#include "pointwise_goose.h"
+#include "pointwise_mix.h"
+#include "pointwise_rows.h"
+#include "target.h"
 #include "wkv_backward.h"
 #include "wkv_forward.h"
 
@@ -16,8 +21,11 @@ int64_t scratch_size(int64_t size, bool is_backward) {
 
 template <class T>
 constexpr eyas::Kernels<T> kernels() {
-    return {forward<T, false>, forward<T, true>, backward<T, false>, backward<T, true>,
-            scratch_size<T>};
+    return {
+        {forward<T, false>, forward<T, true>, backward<T, false>, backward<T, true>, scratch_size<T>},
+        {mix<T>, mix_backward<T>, goose<T>, goose_backward<T>, gated<T>, gated_backward<T>,
+         softmax<T>, squared<T>, squared_backward<T>},
+    };
 }
 
 extern const eyas::Target target;

@@ -1,8 +1,9 @@
-// The WKV operators for x86 processors with AVX-512.
+// The kernels for x86 processors with AVX2 and FMA.
 #include "x86.h"
 
 #if defined(EYAS_X86)
 // Before the target changes: what the library's headers define stays fit for every processor.
+#include <cmath>
 #include <cstdint>
 #include <cstring>
 #include <initializer_list>
@@ -10,15 +11,15 @@
 #include <utility>
 
 #if defined(__clang__)
-#pragma clang attribute push(__attribute__((target("avx512f,avx512vl,avx512dq,avx2,fma"))), apply_to = function)
+#pragma clang attribute push(__attribute__((target("avx2,fma"))), apply_to = function)
 #else
-#pragma GCC target("avx512f,avx512vl,avx512dq,avx2,fma")
+#pragma GCC target("avx2,fma")
 #endif
-#define EYAS_TARGET avx512
-#define EYAS_VECTOR_BYTES 64
-#define EYAS_UNROLL 4
+#define EYAS_TARGET avx2
+#define EYAS_VECTOR_BYTES 32
+#define EYAS_UNROLL 2
 #define EYAS_ROWS 4
-#include "wkv_kernels.h"
+#include "target_kernels.h"
 #if defined(__clang__)
 #pragma clang attribute pop
 #endif
