@@ -1,0 +1,33 @@
+// Products with a weight for x86 processors with AVX2, FMA and F16C.
+#include "x86.h"
+
+#if defined(EYAS_X86)
+// Before the target changes: what the library's headers define stays fit for every processor.
+#include <immintrin.h>
+
+#include <cmath>
+#include <cstdint>
+#include <cstring>
+#include <type_traits>
+#include <utility>
+
+#if defined(__clang__)
+#pragma clang attribute push(__attribute__((target("avx2,fma,f16c"))), apply_to = function)
+#else
+#pragma GCC target("avx2,fma,f16c")
+#endif
+#define EYAS_TARGET avx2
+#define EYAS_VECTOR_BYTES 32
+#define EYAS_ROWS 2
+#include "matvec_kernels.h"
+#include "token7_kernels.h"
+
+namespace EYAS_TARGET {
+extern const eyas::FewRows few_rows;
+const eyas::FewRows few_rows = {products(), {layer_norm, mix, head}};
+}  // namespace EYAS_TARGET
+#if defined(__clang__)
+#pragma clang attribute pop
+#endif
+
+#endif
