@@ -24,6 +24,7 @@ LAYERS = [
     {"complaints"},
     {"config"},
     {"files"},
+    {"freed"},
     {"errors"},
 ]
 SOURCE = Path(eyas.__file__).parent

@@ -6,6 +6,8 @@ from torch import Tensor, nn
 from torch.autograd.function import FunctionCtx
 from torch.nn import functional as F
 
+from eyas.native import matvec
+
 
 class Linear(nn.Module):
     """y = x W^T without bias; the weight [out, in] may be stored narrower than x is computed.
@@ -20,6 +22,8 @@ class Linear(nn.Module):
         self.weight = nn.Parameter(torch.empty(out_features, in_features))
 
     def forward(self, x: Float[Tensor, "... I"]) -> Float[Tensor, "... O"]:
+        if (stored := self._for_few(x)) is not None:
+            return matvec.product(x, stored, self.out_features)
         if self.weight.requires_grad or self.weight.dtype == x.dtype:
             return F.linear(x, self.weight.to(x.dtype))
         out: Tensor = _FrozenLinear.apply(x, self.weight)
@@ -28,6 +32,12 @@ class Linear(nn.Module):
     def dense_weight(self) -> Float[Tensor, "O I"]:
         """The weight as this layer uses it."""
         return self.weight.detach()
+
+    def _for_few(self, x: Tensor) -> matvec.Stored | None:
+        """The weight for the compiled product of few vectors, if x is for that."""
+        if self.weight.requires_grad and torch.is_grad_enabled():
+            return None
+        return matvec.plain(self.weight) if matvec.fits(x, self.in_features) else None
 
 
 class _FrozenLinear(torch.autograd.Function):

@@ -31,7 +31,8 @@ const std::vector<Choice>& choices() {
         std::vector<Choice> found{{"baseline", &baseline::target}};
 #if defined(EYAS_X86)
         __builtin_cpu_init();
-        if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) {
+        if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") &&
+            __builtin_cpu_supports("f16c")) {
             found.push_back({"avx2", &avx2::target});
             if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq") &&
                 __builtin_cpu_supports("avx512vl")) {

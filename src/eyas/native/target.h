@@ -2,6 +2,7 @@
 #pragma once
 
 #include "pointwise.h"
+#include "token7.h"
 #include "wkv.h"
 
 namespace eyas {
@@ -15,6 +16,7 @@ struct Kernels {
 struct Target {
     Kernels<float> f32;
     Kernels<double> f64;
+    FewRows few_rows;
 };
 
 // A number that eyas_target names.

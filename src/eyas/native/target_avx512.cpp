@@ -3,6 +3,8 @@
 
 #if defined(EYAS_X86)
 // Before the target changes: what the library's headers define stays fit for every processor.
+#include <immintrin.h>
+
 #include <cmath>
 #include <cstdint>
 #include <cstring>
@@ -11,9 +13,14 @@
 #include <utility>
 
 #if defined(__clang__)
-#pragma clang attribute push(__attribute__((target("avx512f,avx512vl,avx512dq,avx2,fma"))), apply_to = function)
+#pragma clang attribute push(__attribute__((target("avx512f,avx512vl,avx512dq,avx2,fma,f16c"))), apply_to = function)
 #else
-#pragma GCC target("avx512f,avx512vl,avx512dq,avx2,fma")
+#pragma GCC target("avx512f,avx512vl,avx512dq,avx2,fma,f16c")
+#endif
+#if !defined(__clang__)
+// GCC's own headers leave a vector undefined on purpose.
+#pragma GCC diagnostic ignored "-Wuninitialized"
+#pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
 #endif
 #define EYAS_TARGET avx512
 #define EYAS_VECTOR_BYTES 64

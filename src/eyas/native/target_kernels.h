@@ -1,11 +1,13 @@
 // All kernels as one value of EYAS_TARGET, `target`.
 #pragma once
 
+#include "matvec_kernels.h"
 #include "pointwise_gated.h"
 #include "pointwise_goose.h"
 #include "pointwise_mix.h"
 #include "pointwise_rows.h"
 #include "target.h"
+#include "token7_kernels.h"
 #include "wkv_backward.h"
 #include "wkv_forward.h"
 
@@ -29,6 +31,6 @@ constexpr eyas::Kernels<T> kernels() {
 }
 
 extern const eyas::Target target;
-const eyas::Target target = {kernels<float>(), kernels<double>()};
+const eyas::Target target = {kernels<float>(), kernels<double>(), {products(), {layer_norm, mix_vector, head}}};
 
 }  // namespace EYAS_TARGET

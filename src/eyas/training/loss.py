@@ -19,9 +19,10 @@ from torch import Tensor, nn
 from torch.autograd.function import FunctionCtx
 
 from eyas.data import Batch
+from eyas.freed import freeing, return_freed_memory
 from eyas.fused.softmax_loss import softmax_loss_
 from eyas.models import Linear, Model, State
-from eyas.training.machine import freeing, on_device, return_freed_memory
+from eyas.training.machine import on_device
 
 IGNORED = -100
 _BLOCK_BYTES = 64 * 2**20
