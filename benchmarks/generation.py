@@ -20,6 +20,7 @@ import time
 from collections.abc import Callable
 from contextlib import ExitStack
 from importlib.util import find_spec
+from math import prod
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -116,7 +117,7 @@ def rwkv_runs(kept: str, folder: Path, threads: int) -> tuple[Run, Run, int]:
     def prompt(count: int) -> None:
         model.forward(list(range(count)), None)
 
-    numbers = sum(w.shape.numel() for w in read_weights(folder / "model.pth"))
+    numbers = sum(prod(w.shape) for w in read_weights(folder / "model.pth"))
     each = 4 if kept == "fp32" else 2
     return tokens, prompt, each * (numbers - SHAPE.vocab_size * SHAPE.width)
 

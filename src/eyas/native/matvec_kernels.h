@@ -9,60 +9,91 @@ namespace EYAS_TARGET {
 
 using eyas::kGroupRows;
 
-// OUT rows of the weight from `row` on, the last one again where there are fewer, by ROWS of x.
-template <class Weight, int OUT, int ROWS>
-inline void sum_group(const Product& product, int64_t first_row, int64_t row, int64_t end) {
+// Sums that do not wait for each other: an addition takes longer than the next one may begin.
+constexpr int kChains = 4;
+
+// The sums of one row of the weight with ROWS of x, spread over the lanes of a vector.
+template <class T, int ROWS>
+inline void sum_row(const Plain<T>& weight, const float* x, int64_t in, Vec<float> (&out)[ROWS]) {
     constexpr int L = kLanes<float>;
-    const int64_t in = product.in;
-    const float* const x = product.x + first_row * in;
-    Weight weights[OUT];
-    for (int o = 0; o < OUT; ++o) weights[o].begin(product, row + o < end ? row + o : end - 1);
-    Vec<float> sums[ROWS][OUT] = {};
+    Vec<float> sums[ROWS][kChains] = {};
     int64_t i = 0;
     for (; i + int64_t(kBlock) <= in; i += kBlock) {
-        for (int o = 0; o < OUT; ++o) weights[o].enter(product, i);
-        // One vector with a float32 weight keeps up with what the processor reads ahead by itself.
-        if (first_row == 0 && (Weight::kNarrow || ROWS > 1)) {
-            for (int o = 0; o < OUT; ++o) weights[o].ask_ahead(product);
-        }
         for (int n = 0; n < int(kBlock) / L; ++n) {
-            for (int o = 0; o < OUT; ++o) {
-                const Vec<float> w = weights[o].at(n);
-                for (int r = 0; r < ROWS; ++r) sums[r][o] += w * load(x + r * in + i + n * L);
+            const Vec<float> w = widen(weight.row + i + n * L);
+            for (int r = 0; r < ROWS; ++r) {
+                Vec<float>& sum = sums[r][n % kChains];
+                sum = multiply_add(w, load(x + r * in + i + n * L), sum);
             }
         }
     }
-    if constexpr (Weight::kParts) {
-        for (; i < in; i += L) {
-            const int64_t count = in - i < L ? in - i : L;
-            for (int o = 0; o < OUT; ++o) {
-                const Vec<float> w = weights[o].part(i, count);
-                for (int r = 0; r < ROWS; ++r) sums[r][o] += w * load_part(x + r * in + i, count);
-            }
+    for (; i + L <= in; i += L) {
+        const Vec<float> w = widen(weight.row + i);
+        for (int r = 0; r < ROWS; ++r) {
+            sums[r][0] = multiply_add(w, load(x + r * in + i), sums[r][0]);
+        }
+    }
+    if (i < in) {
+        const Vec<float> w = weight.part(i, in - i);
+        for (int r = 0; r < ROWS; ++r) {
+            sums[r][0] = multiply_add(w, load_part(x + r * in + i, in - i), sums[r][0]);
         }
     }
     for (int r = 0; r < ROWS; ++r) {
-        float y[OUT];
+        out[r] = (sums[r][0] + sums[r][1]) + (sums[r][2] + sums[r][3]);
+    }
+}
+
+// The same for codes: the sum of a block is multiplied by its scale.
+template <class Weight, int ROWS>
+inline void sum_row(const Weight& weight, const float* x, int64_t in, Vec<float> (&out)[ROWS]) {
+    constexpr int L = kLanes<float>;
+    for (int r = 0; r < ROWS; ++r) out[r] = Vec<float>{};
+    for (int64_t block = 0; block < in / int64_t(kBlock); ++block) {
+        const float* const own = x + block * kBlock;
+        Vec<float> sums[ROWS][2] = {};
+        for (int n = 0; n < int(kBlock) / L; ++n) {
+            const Vec<float> w = weight.at(block, n);
+            for (int r = 0; r < ROWS; ++r) {
+                sums[r][n % 2] = multiply_add(w, load(own + r * in + n * L), sums[r][n % 2]);
+            }
+        }
+        const Vec<float> scale = everywhere(weight.scales[block]);
+        for (int r = 0; r < ROWS; ++r) out[r] = multiply_add(sums[r][0] + sums[r][1], scale, out[r]);
+    }
+}
+
+// `count` rows of the weight from `row` on, at most kGroupRows, by ROWS of x from `first` on. The
+// weight is read from its beginning to its end: that is what a processor reads ahead best.
+template <class Weight, int ROWS>
+inline void sum_group(const Product& product, int64_t first, int64_t row, int64_t count) {
+    const int64_t in = product.in;
+    Vec<float> sums[ROWS][kGroupRows] = {};
+    for (int64_t o = 0; o < count; ++o) {
+        Vec<float> of_row[ROWS];
+        sum_row(Weight(product, row + o), product.x + first * in, in, of_row);
+        for (int r = 0; r < ROWS; ++r) sums[r][o] = of_row[r];
+    }
+    for (int r = 0; r < ROWS; ++r) {
+        float y[kGroupRows];
         lane_sums<float>(sums[r], y);
-        const int64_t count = end - row < OUT ? end - row : OUT;
-        std::memcpy(product.y + (first_row + r) * product.stride + row, y, count * sizeof(float));
+        std::memcpy(product.y + (first + r) * product.stride + row, y, count * sizeof(float));
     }
 }
 
 template <class Weight>
 inline void sum_rows(const Product& product, int64_t begin, int64_t end) {
-    for (int64_t row = begin; row < end;) {
-        if (product.rows == 1 && row + kGroupRows <= end) {
-            sum_group<Weight, kGroupRows, 1>(product, 0, row, end);
-            row += kGroupRows;
-            continue;
-        }
+    for (int64_t row = begin; row < end; row += kGroupRows) {
+        const int64_t count = end - row < kGroupRows ? end - row : kGroupRows;
         int64_t r = 0;
         for (; r + EYAS_ROWS <= product.rows; r += EYAS_ROWS) {
-            sum_group<Weight, 4, EYAS_ROWS>(product, r, row, end);
+            sum_group<Weight, EYAS_ROWS>(product, r, row, count);
         }
-        for (; r < product.rows; ++r) sum_group<Weight, 4, 1>(product, r, row, end);
-        row += 4;
+        if (r + 2 <= product.rows) {
+            sum_group<Weight, 2>(product, r, row, count);
+            r += 2;
+        }
+        for (; r < product.rows; ++r) sum_group<Weight, 1>(product, r, row, count);
     }
 }
 
@@ -82,24 +113,32 @@ inline void decode_and_sum(const Product& product, int64_t begin, int64_t end, f
     }
 }
 
-// Scales that are codes themselves are decoded for a group of rows at once.
-inline void expand_and_sum(const Product& product, int64_t begin, int64_t end, float* scratch) {
+// Scales that are not float32 are widened for a group of rows at once.
+template <class Weight, class Widen>
+inline void widen_and_sum(const Product& product, int64_t begin, int64_t end, float* scratch,
+                          Widen widen_scales) {
     const int64_t blocks_a_row = product.in / kBlock;
     for (int64_t row = begin; row < end; row += kGroupRows) {
         const int64_t count = end - row < kGroupRows ? end - row : kGroupRows;
-        const int64_t first = row * blocks_a_row, last = first + count * blocks_a_row;
-        const uint8_t* const codes = static_cast<const uint8_t*>(product.scales);
-        for (int64_t i = first; i < last;) {
-            const int64_t shared = (i / 256 + 1) * 256, stop = shared < last ? shared : last;
-            const float largest = product.maxima[i / 256], offset = product.offset[0];
-            for (; i < stop; ++i) scratch[i - first] = product.levels[codes[i]] * largest + offset;
-        }
+        widen_scales(product, row * blocks_a_row, (row + count) * blocks_a_row, scratch);
         Product single = product;
-        single.weight = static_cast<const uint8_t*>(product.weight) + row * product.in / 2;
+        single.weight = Weight(product, row).row;
         single.scales = scratch;
         single.y += row;
-        sum_rows<FourBits>(single, 0, count);
+        sum_rows<Weight>(single, 0, count);
     }
+}
+
+inline void widen_halves(const Product& product, int64_t first, int64_t last, float* wide) {
+    constexpr int L = kLanes<float>;
+    const Float16* const scales = static_cast<const Float16*>(product.scales);
+    int64_t i = first;
+    for (; i + L <= last; i += L) store(wide + i - first, widen(scales + i));
+    for (; i < last; ++i) wide[i - first] = widen_one(scales[i]);
+}
+
+inline void widen_codes(const Product& product, int64_t first, int64_t last, float* wide) {
+    for (int64_t i = first; i < last; ++i) wide[i - first] = four_bit_scale<true>(product, i);
 }
 
 template <class T>
@@ -107,10 +146,16 @@ void plain(const Product& product, int64_t begin, int64_t end, float*) {
     sum_rows<Plain<T>>(product, begin, end);
 }
 
-template <class S>
+template <bool HALF>
 void int8(const Product& product, int64_t begin, int64_t end, float* scratch) {
-    if (product.in % kBlock == 0) sum_rows<Int8<S>>(product, begin, end);
-    else decode_and_sum(product, begin, end, scratch, int8_at<S>);
+    using Scale = std::conditional_t<HALF, Float16, float>;
+    if (product.in % kBlock != 0) {
+        decode_and_sum(product, begin, end, scratch, int8_at<Scale>);
+    } else if (HALF) {
+        widen_and_sum<Int8>(product, begin, end, scratch, widen_halves);
+    } else {
+        sum_rows<Int8>(product, begin, end);
+    }
 }
 
 template <bool DOUBLE>
@@ -118,7 +163,7 @@ void four_bits(const Product& product, int64_t begin, int64_t end, float* scratc
     if (product.in % kBlock != 0) {
         decode_and_sum(product, begin, end, scratch, four_bits_at<DOUBLE>);
     } else if (DOUBLE) {
-        expand_and_sum(product, begin, end, scratch);
+        widen_and_sum<FourBits>(product, begin, end, scratch, widen_codes);
     } else {
         sum_rows<FourBits>(product, begin, end);
     }
@@ -136,7 +181,7 @@ inline void part(const float* x, int64_t count, float* parted) {
 
 constexpr eyas::ProductTarget products() {
     return {
-        {plain<float>, plain<Bfloat16>, plain<Float16>, int8<Float16>, int8<float>,
+        {plain<float>, plain<Bfloat16>, plain<Float16>, int8<true>, int8<false>,
          four_bits<false>, four_bits<true>},
         part,
     };

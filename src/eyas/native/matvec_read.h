@@ -1,5 +1,5 @@
-// Reads a row of a weight, whatever it is kept as, 64 values at a time: `enter` a block, then `at`
-// gives its vectors in float32. Blocks of quantized weights must begin with rows.
+// Reads a row of a weight, whatever it is kept as, as vectors in float32. Blocks of quantized weights
+// must begin with rows.
 #pragma once
 
 #include <cstdint>
@@ -13,9 +13,6 @@ namespace EYAS_TARGET {
 
 using eyas::kBlock;
 using eyas::Product;
-
-// How many rows ahead of the one in use a weight is asked for: group after group is read at once.
-constexpr int64_t kAheadRows = 2 * eyas::kGroupRows;
 
 struct Bfloat16 {
     uint16_t bits;
@@ -47,8 +44,14 @@ inline float widen_one(float number) { return number; }
 
 inline Vec<float> widen(const float* from) { return load(from); }
 
+// multiply_add(a, b, sum) is a b + sum, written so that no compiler rounds it once here and twice
+// there: how many vectors are multiplied together must not change a bit.
 #if defined(EYAS_X86) && EYAS_VECTOR_BYTES == 64
 
+inline Vec<float> multiply_add(Vec<float> a, Vec<float> b, Vec<float> sum) {
+    return (Vec<float>)_mm512_fmadd_ps((__m512)a, (__m512)b, (__m512)sum);
+}
+inline Vec<float> everywhere(float number) { return (Vec<float>)_mm512_set1_ps(number); }
 inline Vec<float> widen(const Bfloat16* from) {
     const __m512i wide = _mm512_cvtepu16_epi32(_mm256_loadu_si256((const __m256i*)from));
     return (Vec<float>)_mm512_slli_epi32(wide, 16);
@@ -61,11 +64,11 @@ inline Vec<float> widen(const int8_t* from) {
     return (Vec<float>)_mm512_cvtepi32_ps(wide);
 }
 
-// 16 values times a scale, looked up by the codes of a block: see `part` for their order.
+// 16 values, looked up by the codes of a block: see `part` for their order.
 struct Table {
     Vec<float> values;
 
-    void scale(const float* from, float by) { values = load(from) * by; }
+    explicit Table(const float* from) : values(load(from)) {}
     Vec<float> look_up(const uint8_t* block, int n) const {
         const __m512i codes = _mm512_broadcast_i64x4(_mm256_loadu_si256((const __m256i*)block));
         const __m512i first = _mm512_set_epi32(4, 4, 4, 4, 4, 4, 4, 4, 0, 0, 0, 0, 0, 0, 0, 0);
@@ -77,6 +80,10 @@ struct Table {
 
 #elif defined(EYAS_X86) && EYAS_VECTOR_BYTES == 32
 
+inline Vec<float> multiply_add(Vec<float> a, Vec<float> b, Vec<float> sum) {
+    return (Vec<float>)_mm256_fmadd_ps((__m256)a, (__m256)b, (__m256)sum);
+}
+inline Vec<float> everywhere(float number) { return (Vec<float>)_mm256_set1_ps(number); }
 inline Vec<float> widen(const Bfloat16* from) {
     const __m256i wide = _mm256_cvtepu16_epi32(_mm_loadu_si128((const __m128i*)from));
     return (Vec<float>)_mm256_slli_epi32(wide, 16);
@@ -92,10 +99,7 @@ inline Vec<float> widen(const int8_t* from) {
 struct Table {
     Vec<float> low, high;
 
-    void scale(const float* from, float by) {
-        low = load(from) * by;
-        high = load(from + 8) * by;
-    }
+    explicit Table(const float* from) : low(load(from)), high(load(from + 8)) {}
     Vec<float> look_up(const uint8_t* block, int n) const {
         const __m256i all = _mm256_loadu_si256((const __m256i*)block);
         const __m256i codes = _mm256_srli_epi32(all, 4 * n);
@@ -108,6 +112,12 @@ struct Table {
 
 #else
 
+inline Vec<float> multiply_add(Vec<float> a, Vec<float> b, Vec<float> sum) { return sum + a * b; }
+inline Vec<float> everywhere(float number) {
+    float lanes[kLanes<float>];
+    for (float& lane : lanes) lane = number;
+    return load(lanes);
+}
 template <class T>
 inline Vec<float> widen(const T* from) {
     float lanes[kLanes<float>];
@@ -116,11 +126,9 @@ inline Vec<float> widen(const T* from) {
 }
 
 struct Table {
-    float values[16];
+    const float* values;
 
-    void scale(const float* from, float by) {
-        for (int i = 0; i < 16; ++i) values[i] = from[i] * by;
-    }
+    explicit Table(const float* from) : values(from) {}
     Vec<float> look_up(const uint8_t* block, int n) const {
         float lanes[kLanes<float>];
         for (int i = 0; i < kLanes<float>; ++i) {
@@ -137,17 +145,11 @@ struct Table {
 // Numbers without scales.
 template <class T>
 struct Plain {
-    static constexpr bool kParts = true;  // a row may end inside a block
-    static constexpr bool kNarrow = sizeof(T) < sizeof(float);
-    const T* row = nullptr;
-    const T* block = nullptr;
+    const T* row;
 
-    void begin(const Product& product, int64_t number) {
-        row = static_cast<const T*>(product.weight) + number * product.in;
-    }
-    void enter(const Product&, int64_t column) { block = row + column; }
-    void ask_ahead(const Product& product) const { prefetch(block + kAheadRows * product.in, kBlock); }
-    Vec<float> at(int n) const { return widen(block + n * kLanes<float>); }
+    Plain(const Product& product, int64_t number)
+        : row(static_cast<const T*>(product.weight) + number * product.in) {}
+    // Fewer than a vector from `column` on, and zeros.
     Vec<float> part(int64_t column, int64_t count) const {
         T lanes[kLanes<float>] = {};
         std::memcpy(lanes, row + column, count * sizeof(T));
@@ -155,48 +157,30 @@ struct Plain {
     }
 };
 
-template <class S>
 struct Int8 {
-    static constexpr bool kParts = false;
-    static constexpr bool kNarrow = true;
-    const int8_t* row = nullptr;
-    const int8_t* block = nullptr;
-    const S* scales = nullptr;
-    float scale = 0;
+    const int8_t* row;
+    const float* scales;
 
-    void begin(const Product& product, int64_t number) {
-        row = static_cast<const int8_t*>(product.weight) + number * product.in;
-        scales = static_cast<const S*>(product.scales) + number * product.in / kBlock;
+    Int8(const Product& product, int64_t number)
+        : row(static_cast<const int8_t*>(product.weight) + number * product.in),
+          scales(static_cast<const float*>(product.scales) + number * product.in / kBlock) {}
+    // Vector number n of a block, without its scale.
+    Vec<float> at(int64_t block, int n) const {
+        return widen(row + block * kBlock + n * kLanes<float>);
     }
-    void enter(const Product&, int64_t column) {
-        block = row + column;
-        scale = widen_one(scales[uint64_t(column) / kBlock]);
-    }
-    void ask_ahead(const Product& product) const { prefetch(block + kAheadRows * product.in, kBlock); }
-    Vec<float> at(int n) const { return widen(block + n * kLanes<float>) * scale; }
 };
 
 // `at` gives the values in an order of their own, in which x comes too: see `part`.
 struct FourBits {
-    static constexpr bool kParts = false;
-    static constexpr bool kNarrow = true;
-    const uint8_t* row = nullptr;
-    const uint8_t* block = nullptr;
-    const float* scales = nullptr;
-    Table table{};
+    const uint8_t* row;
+    const float* scales;
+    Table table;
 
-    void begin(const Product& product, int64_t number) {
-        row = static_cast<const uint8_t*>(product.weight) + number * product.in / 2;
-        scales = static_cast<const float*>(product.scales) + number * product.in / kBlock;
-    }
-    void enter(const Product& product, int64_t column) {
-        block = row + uint64_t(column) / 2;
-        table.scale(product.values, scales[uint64_t(column) / kBlock]);
-    }
-    void ask_ahead(const Product& product) const {
-        prefetch(block + kAheadRows * product.in / 2, kBlock / 2);
-    }
-    Vec<float> at(int n) const { return table.look_up(block, n); }
+    FourBits(const Product& product, int64_t number)
+        : row(static_cast<const uint8_t*>(product.weight) + number * product.in / 2),
+          scales(static_cast<const float*>(product.scales) + number * product.in / kBlock),
+          table(product.values) {}
+    Vec<float> at(int64_t block, int n) const { return table.look_up(row + block * kBlock / 2, n); }
 };
 
 template <bool DOUBLE>
