@@ -11,7 +11,7 @@ import eyas
 from eyas.adapters import LoRA, attach
 from eyas.generation.compiled import CompiledTokens, compiled
 from eyas.models import Model, create
-from eyas.native import library, matvec, operators
+from eyas.native import library, operators
 from eyas.quant import FrozenConfig, cast_frozen, quantize_frozen
 
 pytestmark = pytest.mark.skipif(library() is None, reason="no library")

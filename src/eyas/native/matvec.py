@@ -87,7 +87,8 @@ def product(
 ) -> Float[Tensor, "... O"]:
     """x W^T for vectors that `fits` takes.
 
-    target: a number in `operators.targets()`, by default the best. threads: by default PyTorch's number.
+    target: a number in `operators.targets()`, by default the best.
+    threads: by default PyTorch's number.
     """
     in_features = x.shape[-1]
     x = x.contiguous()
