@@ -17,6 +17,7 @@ from torch import Tensor
 from torch.autograd.graph import saved_tensors_hooks
 
 from eyas.adapters import Method, Part, attach
+from eyas.adapters.outline import sketched
 from eyas.errors import UserError
 from eyas.models import Model, Shape, create
 from eyas.quant import FrozenConfig
@@ -97,7 +98,7 @@ def _small(
     model.dtype = dtype
     # Codes are not kept for the backward, whichever they are.
     quant = FrozenConfig() if frozen.quant == "none" else FrozenConfig(quant="int8")
-    attach(model, method, train_parts=train_parts, frozen=quant)
+    attach(model, sketched(method), train_parts=train_parts, frozen=quant)
     return model
 
 
