@@ -10,10 +10,10 @@ import torch
 from eyas.adapters import Adapter, save_adapter
 from eyas.data import Tokenizer, tokenizer_for
 from eyas.errors import UserError
-from eyas.export import gguf, hf, lora, st, state
-from eyas.export.pth import write_pth
-from eyas.export.vocabulary import is_of_bytes
-from eyas.export.weights import STATE, Weight, Weights, read_weights, stored
+from eyas.exporting import gguf, hf, lora, st, state
+from eyas.exporting.pth import write_pth
+from eyas.exporting.vocabulary import is_of_bytes
+from eyas.exporting.weights import STATE, Weight, Weights, read_weights, stored
 from eyas.files import remove_temporaries
 from eyas.hub import local_model, wanted
 from eyas.interop.base import read_base

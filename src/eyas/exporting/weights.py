@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from eyas.errors import UserError
-from eyas.export.pth import Entry
+from eyas.exporting.pth import Entry
 from eyas.models import Shape, read_tensors, shape_of
 from eyas.models.checkpoint import check_tensors, empty_model
 

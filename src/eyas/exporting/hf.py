@@ -25,11 +25,11 @@ from torch import Tensor
 
 from eyas.data import Tokenizer
 from eyas.errors import UserError
-from eyas.export.chat_template import CHAT_TEMPLATE
-from eyas.export.pth import Entry
-from eyas.export.safetensors_file import write_safetensors
-from eyas.export.vocabulary import pieces
-from eyas.export.weights import Weight, Weights
+from eyas.exporting.chat_template import CHAT_TEMPLATE
+from eyas.exporting.pth import Entry
+from eyas.exporting.safetensors_file import write_safetensors
+from eyas.exporting.vocabulary import pieces
+from eyas.exporting.weights import Weight, Weights
 from eyas.files import atomic_path, write_bytes
 
 VOCABULARY = "rwkv_vocab_v20230424.txt"

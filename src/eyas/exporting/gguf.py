@@ -15,10 +15,10 @@ import numpy as np
 
 from eyas.data import Tokenizer
 from eyas.errors import UserError
-from eyas.export.chat_template import CHAT_TEMPLATE
-from eyas.export.gguf_tensors import LOW_RANK, RESCALED_EVERY, Part, parts
-from eyas.export.vocabulary import is_of_bytes, pieces
-from eyas.export.weights import Weights
+from eyas.exporting.chat_template import CHAT_TEMPLATE
+from eyas.exporting.gguf_tensors import LOW_RANK, RESCALED_EVERY, Part, parts
+from eyas.exporting.vocabulary import is_of_bytes, pieces
+from eyas.exporting.weights import Weights
 from eyas.files import atomic_path
 
 if TYPE_CHECKING:

@@ -17,9 +17,9 @@ from weights import random_weights
 import eyas
 from eyas.data import tokenizer_for
 from eyas.data.template import Message, render
-from eyas.export import gguf, hf, st
-from eyas.export.pth import write_pth
-from eyas.export.weights import read_weights
+from eyas.exporting import gguf, hf, st
+from eyas.exporting.pth import write_pth
+from eyas.exporting.weights import read_weights
 from eyas.models import Shape, create
 
 SHAPES = {
