@@ -7,11 +7,20 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import torch
 from model_site import Site, model_site
 
-from eyas.hub import models_folder, released
+from eyas.adapters import PiSSA
+from eyas.hub import Released, models_folder, released
+from eyas.models import Shape
+from eyas.training.memory import Plan
 
 NAME = "owner/repo/m.pth"
+RANKS = {
+    "x052": {},
+    "x060": {"mix": 32, "decay": 64},
+    "x070": {"w": 64, "a": 64, "v": 32, "g": 128},
+}  # about: they matter little for the memory
 
 
 @pytest.fixture
@@ -80,7 +89,8 @@ def test_models(folder: Path, monkeypatch: pytest.MonkeyPatch, eyas) -> None:
     first, large = released()[0], next(m for m in released() if m.parameters == "13.3B")
     path = models_folder({"XDG_CACHE_HOME": str(folder)}) / first.repo / first.file
     path.parent.mkdir(parents=True)
-    path.touch()
+    with path.open("wb") as file:
+        file.truncate(first.size)
     monkeypatch.setattr("eyas.cli.models._memory", lambda: (int(8e9), "8 GB of memory free"))
     code, out, _ = eyas("models")
     assert code == 0
@@ -93,3 +103,26 @@ def test_models(folder: Path, monkeypatch: pytest.MonkeyPatch, eyas) -> None:
     assert "does not fit" in lines[large.name]
     assert " runs " in lines["rwkv7-g1j-2.9b"]
     assert "8 GB of memory free" in out
+    path.write_bytes(b"half of it")
+    assert "trains (damaged: eyas pull says more)" in eyas("models")[1]
+
+
+def test_models_are_listed_without_waiting_for_pytorch(folder: Path) -> None:
+    program = "import sys, eyas.cli.models, eyas.hub; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", program], cwd=folder).returncode == 0
+
+
+@pytest.mark.parametrize("model", released()[::5], ids=lambda model: model.name)
+def test_what_training_takes_is_what_is_predicted(model: Released) -> None:
+    shape = Shape(
+        model.version,
+        model.layers,
+        model.width,
+        model.width // 64,
+        {"x070": 4 * model.width}.get(model.version, model.width * 7 // 2),
+        65536,
+        RANKS[model.version],
+    )
+    parts = Plan(shape, torch.bfloat16, torch.float32, PiSSA()).parts()
+    found = sum((parts | {"weights": model.size}).values())
+    assert found == pytest.approx(model.trains_in, rel=0.1), f"trains_in = {round(found, -8)}"
