@@ -6,12 +6,14 @@ from pathlib import Path
 import pytest
 import torch
 from gguf import GGUFReader
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from weights import write_model
 
 from eyas.adapters import load_adapter
 from eyas.models import read_tensors
 from eyas.run import adapter_at
+
+SETTINGS = ("--ctx", "32", "--micro-batch", "4", "--steps", "2", "--lr", "1e-3", "--rank", "2")
 
 
 def train(eyas, *more: str) -> None:
@@ -133,8 +135,44 @@ def test_a_model_and_what_is_there_already(eyas, folder: Path) -> None:
     assert "m-q8_0.gguf: exists already; add --overwrite" in err
     export(eyas, "m.pth", "--to", "gguf", "--dtype", "q8_0", "--overwrite")
     assert export(eyas, "m.pth", "--to", "hf").startswith("m-hf (")
+    code, _, err = eyas("export", "m.pth", "--to", "hf")
+    assert (code, "m-hf: exists already; add --overwrite" in err) == (2, True)
+    index = folder / "m-hf" / "model.safetensors"
+    index.write_bytes(b"old")
+    export(eyas, "m.pth", "--to", "hf", "--overwrite")
+    assert len(load_file(index)) > 40
+    (folder / "m-hf" / "notes.txt").write_text("mine")
     code, _, err = eyas("export", "m.pth", "--to", "hf", "--overwrite")
-    assert "m-hf: exists already; remove it" in err
+    assert "m-hf: holds notes.txt, which no export writes; remove it" in err
+    assert (folder / "m-hf" / "notes.txt").exists()
+    (folder / "file").touch()
+    code, _, err = eyas("export", "m.pth", "--to", "hf", "--out", "file", "--overwrite")
+    assert "file: is a file, and --to hf writes a folder" in err
+    assert not list(folder.glob(".*"))
+
+
+def test_from_python(eyas) -> None:
+    import eyas as package
+
+    train(eyas, "--method", "lora", "--rank", "2")
+    exported = package.export("r", "gguf", dtype="q8_0")
+    assert exported.path == Path("r/m-merged-q8_0.gguf")
+    assert exported.nbytes == exported.path.stat().st_size
+    assert "AVX-512" in exported.notes[0]
+    with pytest.raises(package.UserError, match="exists already"):
+        package.export("r", "gguf", dtype="q8_0")
+
+
+def test_a_base_whose_file_is_sorted(folder: Path, eyas) -> None:
+    # rwkv.cpp joins x_r x_w x_k x_v x_a x_g as they come; safetensors sorts them.
+    save_file(torch.load("m.pth"), folder / "s.safetensors")
+    mixes = [f"blocks.1.att.x_{letter}" for letter in "rwkvag"]
+    export(eyas, "s.safetensors", "--to", "pth")
+    assert [name for name in torch.load("s.pth") if name in mixes] == mixes
+    assert eyas("train", "s.safetensors", "d.jsonl", *SETTINGS, "--out", "s")[0] == 0
+    assert eyas("merge", "s")[0] == 0
+    merged = torch.load("s/s-merged.pth")
+    assert [name for name in merged if name in mixes] == mixes
 
 
 MISTAKES = {
