@@ -125,6 +125,29 @@ def test_a_base_that_is_not_at_hand(eyas, folder: Path) -> None:
     assert (folder / "moved-merged.st").read_bytes() == Path("r/moved-merged.st").read_bytes()
 
 
+def test_adapters_of_other_programs_are_to_be_converted(eyas) -> None:
+    train(eyas, "--method", "lora", "--rank", "2")
+    for name in ("foreign.pth", "peft-folder"):
+        assert eyas("convert", "r", name)[0] == 0
+        code, _, err = eyas("export", name, "--to", "st")
+        assert code == 2
+        assert f"eyas convert {name} a.safetensors --base MODEL makes one" in err
+    assert (
+        eyas("convert", "foreign.pth", "a.safetensors", "--base", "m.pth", "--alpha", "2")[0] == 0
+    )
+    export(eyas, "a.safetensors", "--to", "st", "--base", "m.pth")
+
+
+def test_a_state_needs_no_base(eyas, folder: Path) -> None:
+    train(eyas, "--method", "state", "--train-parts", "ln")
+    (folder / "m.pth").unlink()
+    out = export(eyas, "r", "--to", "state")
+    assert "and all else that was trained beside the state; --to pth and" in out
+    for out, dtype in (("s.state", "fp32"), ("s.safetensors", "bf16")):
+        code, _, err = eyas("export", "r", "--to", "state", "--out", out, "--dtype", dtype)
+        assert (code, f"--dtype {dtype}: " in err) == (2, True)
+
+
 def test_a_model_and_what_is_there_already(eyas, folder: Path) -> None:
     out = export(eyas, "m.pth", "--to", "gguf", "--dtype", "Q8_0")
     assert out.startswith("m-q8_0.gguf (")
@@ -192,6 +215,10 @@ MISTAKES = {
     "own state": (
         ("m.pth", "--to", "state", "--out", "s.safetensors"),
         "eyas convert m.pth s.safetensors --base MODEL",
+    ),
+    "no tokenizer in it": (
+        ("m.pth", "--to", "st", "--tokenizer", "world"),
+        "--tokenizer: a file of --to st holds none",
     ),
     "no run": ((".", "--to", "st"), "neither a run nor a checkpoint"),
 }

@@ -12,7 +12,7 @@ from typing import Literal, get_args
 
 import torch
 
-from eyas.adapters import Adapter, save_adapter
+from eyas.adapters import save_adapter
 from eyas.data import Tokenizer, tokenizer_for
 from eyas.errors import UserError
 from eyas.exporting import gguf, hf, lora, st, state
@@ -20,15 +20,12 @@ from eyas.exporting.pth import write_pth
 from eyas.exporting.vocabulary import is_of_bytes
 from eyas.exporting.weights import STATE, Weight, Weights, read_weights, stored
 from eyas.files import remove_temporaries
-from eyas.hub import local_model, wanted
-from eyas.interop.base import Base, read_base
-from eyas.interop.convert import is_own
 from eyas.interop.kinds import kind_of
 from eyas.interop.lora import as_lora
 from eyas.interop.parts import OWN, parts_of
-from eyas.merging import merged_weights
+from eyas.interop.source import Source, open_source
 from eyas.models import Shape, read_tensors
-from eyas.run import adapter_at, merge_run, read_run
+from eyas.run import merge_run
 
 Form = Literal["pth", "st", "gguf", "hf", "state", "lora"]
 FORMS: tuple[Form, ...] = get_args(Form)
@@ -59,44 +56,6 @@ class Exported:
         return sum(file.stat().st_size for file in inside)
 
 
-@dataclass(frozen=True)
-class _Source:
-    """What is to be exported: a model file, or an adapter and its base."""
-
-    path: Path
-    base: Path
-    """Of an adapter it may be missing, or not be downloaded yet."""
-    folder: Path
-    """Where what is written goes by default."""
-    adapter: Adapter | None
-    tokenizer: str | None
-
-    def weights(self) -> Weights:
-        """Merged where there is an adapter."""
-        base = self.base_here()
-        return merged_weights(base, self.adapter) if self.adapter else read_weights(base)
-
-    def base_here(self) -> Path:
-        """The base's file. Raises UserError where it is not there."""
-        if not self.base.exists() and not wanted(self.base.as_posix()):
-            raise UserError(
-                f"{self.path}: the model that it was trained over, {self.base}, is not there; say "
-                "with --base where it is now"
-            )
-        return local_model(self.base)
-
-    def read_base(self) -> Base:
-        """The base that the adapter was trained over. Raises UserError where it is another one."""
-        assert self.adapter
-        base = read_base(self.base_here())
-        if base.fingerprint != self.adapter.base:
-            raise UserError(
-                f"{self.base}: not the model that {self.path} was trained over "
-                f"({self.adapter.shape}); give that one with --base"
-            )
-        return base
-
-
 def export(
     source: str | Path,
     to: Form,
@@ -117,7 +76,7 @@ def export(
         UserError: no such model, a form that cannot hold it, or `out` that is there already.
         ArithmeticError: a merged weight differs from what the trained layer computes.
     """
-    found = _source(Path(source), Path(base) if base else None)
+    found = open_source(Path(source), Path(base) if base else None)
     place = Path(out) if out else None
     kind = _dtype(to, dtype, place)
     if tokenizer and to not in _TOKENIZED:
@@ -126,24 +85,6 @@ def export(
     _check_out(found, to, path, overwrite)
     remove_temporaries(path.parent, path.name)
     return Exported(path, tuple(_write(found, to, path, kind, tokenizer, overwrite)))
-
-
-def _source(given: Path, base: Path | None) -> _Source:
-    path = local_model(given)
-    if not path.exists():
-        raise UserError(f"{path}: no such file or folder; give a model, or a run's --out")
-    if not path.is_dir() and not is_own(path):
-        if base:
-            raise UserError(f"{path}: is a model itself; --base goes with a run")
-        folder = path.parent if path == given else Path()  # not among the downloaded models
-        return _Source(path, path, folder, None, None)
-    adapter = adapter_at(path)
-    run = read_run(path) if (path / "run.toml").exists() else None
-    base = base or (run.model if run else None)
-    if base is None:
-        raise UserError(f"{path}: does not know where its base is; add --base")
-    folder = path if path.is_dir() else path.parent
-    return _Source(path, base, folder, adapter, run.tokenizer if run else None)
 
 
 def _dtype(form: Form, given: str | None, out: Path | None) -> str | None:
@@ -165,7 +106,7 @@ def _dtype(form: Form, given: str | None, out: Path | None) -> str | None:
     return given
 
 
-def _default_out(source: _Source, form: Form, dtype: str | None) -> Path:
+def _default_out(source: Source, form: Form, dtype: str | None) -> Path:
     """Beside the model, or in the run, named after the base."""
     stem = source.base.stem
     if source.adapter and form not in ("state", "lora"):
@@ -177,7 +118,7 @@ def _default_out(source: _Source, form: Form, dtype: str | None) -> Path:
     return source.folder / f"{stem}{_ENDS[form][0]}"
 
 
-def _check_out(source: _Source, form: Form, out: Path, overwrite: bool) -> None:
+def _check_out(source: Source, form: Form, out: Path, overwrite: bool) -> None:
     if out.suffix not in _ENDS[form] and form != "hf":
         ends = ", ".join(f"NAME{end}" for end in _ENDS[form])
         raise UserError(f"{out}: --to {form} writes {ends}; name another --out")
@@ -188,7 +129,7 @@ def _check_out(source: _Source, form: Form, out: Path, overwrite: bool) -> None:
 
 
 def _write(
-    source: _Source,
+    source: Source,
     form: Form,
     out: Path,
     dtype: str | None,
@@ -238,7 +179,7 @@ def _write_hf(
     return [] if fits else [f"without a tokenizer: the folder has no form for {tokenizer.name!r}"]
 
 
-def _write_state(source: _Source, out: Path, kind: torch.dtype | None) -> list[str]:
+def _write_state(source: Source, out: Path, kind: torch.dtype | None) -> list[str]:
     if out.suffix == ".safetensors":
         if source.adapter is None:
             raise UserError(
@@ -252,7 +193,7 @@ def _write_state(source: _Source, out: Path, kind: torch.dtype | None) -> list[s
     return notes + _left_out(source)
 
 
-def _states(source: _Source) -> list[Weight]:
+def _states(source: Source) -> list[Weight]:
     if source.adapter:
         tensors: Mapping[str, torch.Tensor] = source.adapter.tensors
     else:
@@ -262,7 +203,7 @@ def _states(source: _Source) -> list[Weight]:
     return [stored(name, tensor) for name, tensor in tensors.items() if name.endswith(STATE)]
 
 
-def _left_out(source: _Source) -> list[str]:
+def _left_out(source: Source) -> list[str]:
     """What of a run a file of its state has no place for."""
     if source.adapter is None:
         return []
@@ -284,7 +225,7 @@ _DENSE = (
 )
 
 
-def _write_lora(source: _Source, out: Path) -> list[str]:
+def _write_lora(source: Source, out: Path) -> list[str]:
     if source.adapter is None:
         raise UserError(f"{source.path}: is a model; --to lora exports what a run has trained")
     base = source.read_base()
@@ -297,5 +238,5 @@ def _write_lora(source: _Source, out: Path) -> list[str]:
     return [*notes, _DENSE] if source.adapter.quantized() else notes
 
 
-def _tokenizer(source: _Source, weights: Weights, given: str | None) -> Tokenizer:
+def _tokenizer(source: Source, weights: Weights, given: str | None) -> Tokenizer:
     return tokenizer_for(weights.shape.vocab_size, source.base_here(), given or source.tokenizer)
