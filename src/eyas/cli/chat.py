@@ -24,7 +24,7 @@ from eyas.errors import UserError
 from eyas.generation.sampling import Sampling
 from eyas.models import Model, load, read_tensors
 from eyas.models.fingerprint import fingerprint
-from eyas.run import adapter_at, open_model, read_run
+from eyas.run import adapter_at, open_model, read_run, run_at
 from eyas.run.directory import checkpoint_at
 from eyas.settings import SETTINGS
 
@@ -121,7 +121,7 @@ class Source:
 
 def trained_template(path: Path) -> Template:
     """The chat template that a run was trained with; G1's for anything else."""
-    return open_template(read_run(path).reading.template if path.is_dir() else None)
+    return open_template(run_at(path).reading.template if path.is_dir() else None)
 
 
 class Plain:

@@ -6,14 +6,14 @@ from pathlib import Path
 from eyas.adapters import Adapter
 from eyas.errors import UserError
 from eyas.exporting.weights import Weights, read_weights
-from eyas.hub import local_model, wanted
+from eyas.hub import local_model
 from eyas.interop.base import Base, read_base
 from eyas.interop.convert import is_own
 from eyas.interop.kinds import kind_of
 from eyas.interop.peft import CONFIG
 from eyas.merging import merged_weights
 from eyas.models import read_tensors
-from eyas.run import adapter_at, read_run
+from eyas.run import adapter_at, base_at, run_at
 
 
 @dataclass(frozen=True)
@@ -35,12 +35,7 @@ class Source:
 
     def base_here(self) -> Path:
         """The base's file. Raises UserError where it is not there."""
-        if not self.base.exists() and not wanted(self.base.as_posix()):
-            raise UserError(
-                f"{self.path}: the model that it was trained over, {self.base}, is not there; say "
-                "with --base where it is now"
-            )
-        return local_model(self.base)
+        return base_at(self.base, self.path)
 
     def read_base(self) -> Base:
         """The base that the adapter was trained over. Raises UserError where it is another one."""
@@ -70,7 +65,7 @@ def open_source(given: Path, base: Path | None) -> Source:
         folder = path.parent if path == given else Path()  # not among the downloaded models
         return Source(path, path, folder, None, None)
     adapter = adapter_at(path)
-    run = read_run(path) if (path / "run.toml").exists() else None
+    run = run_at(path) if path.is_dir() else None
     base = base or (run.model if run else None)
     if base is None:
         raise UserError(f"{path}: does not know where its base is; add --base")
