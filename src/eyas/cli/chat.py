@@ -2,7 +2,7 @@
 
 import dataclasses
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -141,9 +141,9 @@ class Plain:
     def note(self, text: str) -> None:
         pass
 
-    def compare(self, answers: list[tuple[str, str]]) -> None:
-        for name, text in answers:
-            click.echo(f"{name}: {text}")
+    def compare(self, answers: Sequence[tuple[str, Iterator[str]]]) -> None:
+        for name, pieces in answers:
+            click.echo(f"{name}: {''.join(pieces).strip()}")
 
 
 def _settings(typed: dict[str, Any]) -> Settings:
