@@ -18,12 +18,13 @@ LAYERS = [
     {"adapters", "data"},
     {"quant"},
     {"models"},
-    {"wkv"},
+    {"wkv", "fused"},
     {"native"},
     {"hub"},
     {"complaints"},
     {"config"},
     {"files"},
+    {"freed"},
     {"errors"},
 ]
 SOURCE = Path(eyas.__file__).parent

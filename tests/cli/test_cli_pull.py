@@ -1,26 +1,19 @@
 """eyas pull and eyas models, and every verb that takes a model by its name."""
 
 import os
+import runpy
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import torch
 from model_site import Site, model_site
 
-from eyas.adapters import PiSSA
 from eyas.hub import Released, models_folder, released
-from eyas.models import Shape
-from eyas.training.memory import Plan
 
 NAME = "owner/repo/m.pth"
-RANKS = {
-    "x052": {},
-    "x060": {"mix": 32, "decay": 64},
-    "x070": {"w": 64, "a": 64, "v": 32, "g": 128},
-}  # about: they matter little for the memory
+TRAINS_IN = Path(__file__).parents[2] / "benchmarks" / "trains_in.py"
 
 
 @pytest.fixture
@@ -114,15 +107,5 @@ def test_models_are_listed_without_waiting_for_pytorch(folder: Path) -> None:
 
 @pytest.mark.parametrize("model", released()[::5], ids=lambda model: model.name)
 def test_what_training_takes_is_what_is_predicted(model: Released) -> None:
-    shape = Shape(
-        model.version,
-        model.layers,
-        model.width,
-        model.width // 64,
-        {"x070": 4 * model.width}.get(model.version, model.width * 7 // 2),
-        65536,
-        RANKS[model.version],
-    )
-    parts = Plan(shape, torch.bfloat16, torch.float32, PiSSA()).parts()
-    found = sum((parts | {"weights": model.size}).values())
-    assert found == pytest.approx(model.trains_in, rel=0.1), f"trains_in = {round(found, -8)}"
+    found = runpy.run_path(str(TRAINS_IN))["trains_in"](model)
+    assert found == pytest.approx(model.trains_in, rel=0.1), f"run {TRAINS_IN} again"

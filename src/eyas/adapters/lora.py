@@ -77,11 +77,22 @@ class LowRankLinear(AdaptedLinear):
         up, down = (factor.detach() for factor in self.difference())
         return self.scale * (up @ down)
 
+    def forward(self, x: Float[Tensor, "... I"]) -> Float[Tensor, "... O"]:
+        """base(x) + change(x), added by the product that gives the change."""
+        out: Tensor = self.base(x)
+        inner, up = self._halfway(x)
+        rows = out.flatten(0, -2), inner.flatten(0, -2)
+        return torch.addmm(*rows, up.mT, alpha=self.scale).view_as(out)
+
     def change(self, x: Float[Tensor, "... I"]) -> Float[Tensor, "... O"]:
+        inner, up = self._halfway(x)
+        return self.scale * F.linear(inner, up)
+
+    def _halfway(self, x: Float[Tensor, "... I"]) -> tuple[Tensor, Float[Tensor, "O S"]]:
+        """down x [..., S], and up."""
         up, down = self._factors()
-        inner = F.linear(F.dropout(x, self.dropout, self.training), down.to(x.dtype))
-        out = F.linear(inner, up.to(x.dtype))
-        return out if self.scale == 1 else self.scale * out
+        x = F.dropout(x, self.dropout, self.training)
+        return F.linear(x, down.to(x.dtype)), up.to(x.dtype)
 
     def difference(self) -> tuple[Float[Tensor, "O S"], Float[Tensor, "S I"]]:
         """up, down: a LoRA of what training changed; of rank r, or 2r where the start is not 0."""

@@ -18,7 +18,19 @@ from eyas.data.template import Template
 from eyas.errors import UserError
 from eyas.generation.sampling import Sampling
 from eyas.generation.stream import generate as stream
+from eyas.models import Model
+from eyas.quant import FrozenConfig, QuantizedLinear, cast_frozen, quantize_frozen
 from eyas.run import open_model
+
+_STORED = {
+    "file": FrozenConfig(),
+    "fp32": FrozenConfig(storage="fp32"),
+    "bf16": FrozenConfig(storage="bf16"),
+    "fp16": FrozenConfig(storage="fp16"),
+    "int8": FrozenConfig(quant="int8", quant_head=True),
+    "nf4": FrozenConfig(quant="nf4", quant_head=True),
+    "fp4": FrozenConfig(quant="fp4", quant_head=True),
+}
 
 
 @click.command(short_help="Continue a prompt with a model or a run.")
@@ -46,6 +58,13 @@ from eyas.run import open_model
     type=click.Path(path_type=Path),
     help="base model of RUN [default: the one trained over]",
 )
+@click.option(
+    "--storage",
+    default="file",
+    show_default=True,
+    type=click.Choice([*_STORED]),
+    help="type of the weights in memory; int8, nf4, fp4: quantized, and the head int8",
+)
 @add_options(Sampling)
 def generate(
     model: Path,
@@ -58,6 +77,7 @@ def generate(
     seed: int,
     tokenizer: str | None,
     base: Path | None,
+    storage: str,
     typed: dict[str, Any],
 ) -> None:
     """Continue --prompt with MODEL (.pth, .safetensors, a name) or RUN (its newest checkpoint).
@@ -82,6 +102,7 @@ def generate(
         text = str(prompt)
     sampling = from_mapping(Sampling, typed, "the command line")
     loaded, base, chosen = open_model(model, base)
+    _store(loaded, storage)
     tokens = tokenizer_for(loaded.vocab_size, base, tokenizer or chosen)
     with torch.inference_mode():
         answer = stream(loaded, tokens, text, sampling, max_tokens, (), seed)
@@ -94,6 +115,17 @@ def generate(
             click.echo(piece, nl=False)
             sys.stdout.flush()
     click.echo()
+
+
+def _store(model: Model, storage: str) -> None:
+    """Raises UserError where the model is quantized already."""
+    if storage == "file":
+        return
+    if any(isinstance(module, QuantizedLinear) for module in model.modules()):
+        raise UserError(f"--storage {storage}: the run's base is quantized; leave --storage out")
+    model.requires_grad_(False)
+    cast_frozen(model, _STORED[storage])
+    quantize_frozen(model, _STORED[storage])
 
 
 def _asked(question: str, think: Thinking, template: Template) -> str:

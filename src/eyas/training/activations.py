@@ -95,9 +95,9 @@ def _small(
     )
     model = create(small, 0, backend)
     model.dtype = dtype
-    attach(
-        model, method, train_parts=train_parts, frozen=dataclasses.replace(frozen, quant_head=False)
-    )
+    # Codes are not kept for the backward, whichever they are.
+    quant = FrozenConfig() if frozen.quant == "none" else FrozenConfig(quant="int8")
+    attach(model, method, train_parts=train_parts, frozen=quant)
     return model
 
 
