@@ -29,8 +29,8 @@ import torch
 from report import Row, save, show
 
 from eyas.data import tokenizer_for
-from eyas.export import gguf
-from eyas.export.weights import read_weights
+from eyas.exporting import gguf
+from eyas.exporting.weights import read_weights
 from eyas.generation.compiled import compiled
 from eyas.models import Shape, create, load
 from eyas.quant import FrozenConfig, cast_frozen, quantize_frozen

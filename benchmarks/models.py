@@ -4,7 +4,7 @@ from pathlib import Path
 
 import torch
 
-from eyas.export.pth import Entry, write_pth
+from eyas.exporting.pth import Entry, write_pth
 from eyas.models import Shape, empty_model
 
 _V7 = {"w": 64, "a": 64, "v": 32, "g": 128}

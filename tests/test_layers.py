@@ -13,7 +13,7 @@ LAYERS = [
     {"run"},
     {"merging", "resume"},
     {"settings"},
-    {"observe", "export", "chat"},
+    {"observe", "exporting", "chat"},
     {"training", "generation"},
     {"adapters", "data"},
     {"quant"},

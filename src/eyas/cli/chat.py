@@ -2,7 +2,7 @@
 
 import dataclasses
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -24,7 +24,7 @@ from eyas.errors import UserError
 from eyas.generation.sampling import Sampling
 from eyas.models import Model, load, read_tensors
 from eyas.models.fingerprint import fingerprint
-from eyas.run import adapter_at, open_model, read_run
+from eyas.run import adapter_at, open_model, read_run, run_at
 from eyas.run.directory import checkpoint_at
 from eyas.settings import SETTINGS
 
@@ -121,7 +121,7 @@ class Source:
 
 def trained_template(path: Path) -> Template:
     """The chat template that a run was trained with; G1's for anything else."""
-    return open_template(read_run(path).reading.template if path.is_dir() else None)
+    return open_template(run_at(path).reading.template if path.is_dir() else None)
 
 
 class Plain:
@@ -141,9 +141,9 @@ class Plain:
     def note(self, text: str) -> None:
         pass
 
-    def compare(self, answers: list[tuple[str, str]]) -> None:
-        for name, text in answers:
-            click.echo(f"{name}: {text}")
+    def compare(self, answers: Sequence[tuple[str, Iterator[str]]]) -> None:
+        for name, pieces in answers:
+            click.echo(f"{name}: {''.join(pieces).strip()}")
 
 
 def _settings(typed: dict[str, Any]) -> Settings:

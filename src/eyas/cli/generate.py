@@ -48,7 +48,9 @@ _STORED = {
     help="with --chat: thinking of G1 models; short, long: it is told how much",
 )
 @click.option("--max-tokens", default=200, show_default=True, type=click.IntRange(1))
-@click.option("--stop", multiple=True, help="text that ends the answer; may be repeated")
+@click.option(
+    "--stop", multiple=True, help="text that ends the answer (not its thinking); may be repeated"
+)
 @click.option("--seed", default=0, show_default=True, type=click.IntRange(0, 2**64 - 1))
 @click.option("--tokenizer", help="world, bytes, world-bytes, or a vocabulary file")
 @click.option(
@@ -87,6 +89,8 @@ def generate(
         raise click.UsageError("give one of --prompt, --prompt-file and --chat")
     if question is None and think != "auto":
         raise click.UsageError("--think goes with --chat")
+    if "" in stop:
+        raise UserError("--stop: a text that ends the answer is empty; leave it out")
     if question is not None:
         template = trained_template(model)
         text = _asked(question, think, template)
@@ -101,10 +105,10 @@ def generate(
     _store(loaded, storage)
     tokens = tokenizer_for(loaded.vocab_size, base, tokenizer or chosen)
     with torch.inference_mode():
+        answer = stream(loaded, tokens, text, sampling, max_tokens, (), seed)
         if question is None:
-            pieces = stream(loaded, tokens, text, sampling, max_tokens, stop, seed)
+            pieces = until_end(answer, stop, text)
         else:
-            answer = stream(loaded, tokens, text, sampling, max_tokens, (), seed)
             ends = (*stops_of(template), *stop)
             pieces = as_shown(until_end(answer, ends, cue(think)), cue(think))
         for piece in pieces:

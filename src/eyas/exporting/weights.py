@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 
 from eyas.errors import UserError
-from eyas.export.pth import Entry
-from eyas.models import Shape, read_tensors, shape_of
+from eyas.exporting.pth import Entry
+from eyas.models import Model, Shape, read_tensors, shape_of
 from eyas.models.checkpoint import check_tensors, empty_model
 
 STATE = ".att.time_state"
@@ -80,12 +80,31 @@ def read_weights(path: Path) -> Weights:
     """The model in a file. Raises UserError where it is none, or incomplete."""
     tensors = read_tensors(path)
     shape = shape_of(tensors, path)
+    check_tensors(_empty(shape, tensors), tensors, path)
+    ordered = in_order(tensors, path)
+    return Weights(shape, {name: stored(name, tensor) for name, tensor in ordered.items()})
+
+
+def in_order(tensors: Mapping[str, Tensor], path: Path) -> dict[str, Tensor]:
+    """A model's tensors in the order of its file; of a .safetensors, in which models have them.
+
+    safetensors sorts by name, and the order counts: rwkv.cpp joins RWKV-7's x_r x_w x_k x_v x_a
+    x_g as they come. Source: rwkv.cpp, python/convert_pytorch_to_ggml.py.
+    """
+    if path.suffix.lower() != ".safetensors":
+        return dict(tensors)
+    own = _empty(shape_of(tensors, path), tensors).state_dict()
+    places = {name: place for place, name in enumerate(own)}
+    return {name: tensors[name] for name in sorted(tensors, key=lambda n: places.get(n, len(own)))}
+
+
+def _empty(shape: Shape, tensors: Mapping[str, Tensor]) -> Model:
+    """A model without values that holds what is among the tensors."""
     model = empty_model(shape)
     if any(name.endswith(STATE) for name in tensors):
         with torch.device("meta"):
             model.hold_initial_state()
-    check_tensors(model, tensors, path)
-    return Weights(shape, {name: stored(name, tensor) for name, tensor in tensors.items()})
+    return model
 
 
 def stored(name: str, tensor: Tensor) -> Weight:

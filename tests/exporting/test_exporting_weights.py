@@ -17,10 +17,10 @@ from eyas.data import tokenizer_for
 from eyas.data.characters import Characters
 from eyas.data.world import World
 from eyas.errors import UserError
-from eyas.export import gguf, hf, lora, st, state
-from eyas.export.pth import Entry
-from eyas.export.safetensors_file import write_safetensors
-from eyas.export.weights import Weight, Weights, read_weights, stored
+from eyas.exporting import gguf, hf, lora, st, state
+from eyas.exporting.pth import Entry
+from eyas.exporting.safetensors_file import write_safetensors
+from eyas.exporting.weights import Weight, Weights, read_weights, stored
 from eyas.models import Shape
 
 BYTES = tokenizer_for(256, None, "bytes")

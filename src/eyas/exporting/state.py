@@ -13,10 +13,10 @@ from pathlib import Path
 import torch
 
 from eyas.errors import UserError
-from eyas.export.pth import Entry, write_pth
-from eyas.export.safetensors_file import write_safetensors
-from eyas.export.st import entry
-from eyas.export.weights import Weight
+from eyas.exporting.pth import Entry, write_pth
+from eyas.exporting.safetensors_file import write_safetensors
+from eyas.exporting.st import entry
+from eyas.exporting.weights import Weight
 
 _NAME = re.compile(r"blocks\.(\d+)\.att\.time_state")
 

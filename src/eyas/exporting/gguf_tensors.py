@@ -18,7 +18,7 @@ from math import prod
 import torch
 from torch import Tensor
 
-from eyas.export.weights import Weight, Weights
+from eyas.exporting.weights import Weight, Weights
 
 RESCALED_EVERY = 6  # layers, as released RWKV-6 models are run
 

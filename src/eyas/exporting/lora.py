@@ -18,9 +18,9 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from eyas.errors import UserError
-from eyas.export.safetensors_file import write_safetensors
-from eyas.export.st import SWAPPED, entry
-from eyas.export.weights import stored
+from eyas.exporting.safetensors_file import write_safetensors
+from eyas.exporting.st import SWAPPED, entry
+from eyas.exporting.weights import stored
 
 _COLUMNS = 4
 _TAKEN_AS_THEY_ARE = ("emb.weight", "head.weight")

@@ -16,6 +16,7 @@ Source: rwkv7-hf 0.9.0 (converter.py, modeling_rwkv7.py), flash-linear-attention
 
 import json
 import math
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -25,11 +26,11 @@ from torch import Tensor
 
 from eyas.data import Tokenizer
 from eyas.errors import UserError
-from eyas.export.chat_template import CHAT_TEMPLATE
-from eyas.export.pth import Entry
-from eyas.export.safetensors_file import write_safetensors
-from eyas.export.vocabulary import pieces
-from eyas.export.weights import Weight, Weights
+from eyas.exporting.chat_template import CHAT_TEMPLATE
+from eyas.exporting.pth import Entry
+from eyas.exporting.safetensors_file import write_safetensors
+from eyas.exporting.vocabulary import pieces
+from eyas.exporting.weights import Weight, Weights
 from eyas.files import atomic_path, write_bytes
 
 VOCABULARY = "rwkv_vocab_v20230424.txt"
@@ -52,6 +53,11 @@ _ATTENTION = {
 }
 _LOW_RANK = {"0": "lora.2.bias", "1": "lora.0.weight", "2": "lora.2.weight"}
 _UNUSED = tuple(f"blocks.0.att.v{number}" for number in "012")
+_FILES = re.compile(
+    r"model(-\d+-of-\d+)?\.safetensors|model\.safetensors\.index\.json|(generation_)?config\.json|"
+    r"(modeling|configuration|tokenization)_rwkv7\.py|tokenizer_config\.json|"
+    + re.escape(VOCABULARY)
+)
 
 _MODEL_CODE = '''"""RWKV-7 as the package rwkv7-hf has it: pip install rwkv7-hf"""
 
@@ -72,19 +78,23 @@ def write(
     folder: Path,
     tokenizer: Tokenizer | None,
     dtype: torch.dtype | None = None,
+    overwrite: bool = False,
     shard_bytes: int = _SHARD_BYTES,
 ) -> None:
-    """Writes the folder, which may not be there yet.
+    """Writes the folder, whole or not at all.
 
     tokenizer: one of bytes (`vocabulary`); None leaves it out. dtype: of all tensors, by default
-    that of the embedding.
-    Raises UserError where the folder exists, and where transformers has no such model.
+    that of the embedding. overwrite: the folder of an earlier export is replaced.
+    Raises UserError where the folder exists otherwise, and where transformers has no such model.
     """
     _check(weights, folder)
+    if overwrite and folder.exists():
+        _check_replaceable(folder)
     tokens = pieces(tokenizer, weights.shape.vocab_size) if tokenizer else []
     kind = dtype or weights["emb.weight"].dtype
     entries = [_entry(w, weights.shape.head_size, kind) for w in weights if w.name not in _UNUSED]
-    with atomic_path(folder, sum(entry.nbytes for entry in entries)) as home:
+    needed = sum(entry.nbytes for entry in entries)
+    with atomic_path(folder, needed, replaces_folder=overwrite) as home:
         home.mkdir()
         _write_shards(home, _shards(entries, shard_bytes))
         _write_json(home / "config.json", _config(weights, kind))
@@ -106,6 +116,17 @@ def _check(weights: Weights, folder: Path) -> None:
         raise UserError(
             f"{folder}: transformers has no place for the initial state that this model begins "
             "with (time_state); --to pth and --to st have one"
+        )
+
+
+def _check_replaceable(folder: Path) -> None:
+    """Nothing but what an export writes is thrown away."""
+    if not folder.is_dir():
+        raise UserError(f"{folder}: is a file, and --to hf writes a folder; name another --out")
+    other = next((p.name for p in folder.iterdir() if not _FILES.fullmatch(p.name)), None)
+    if other:
+        raise UserError(
+            f"{folder}: holds {other}, which no export writes; remove it, or name another --out"
         )
 
 

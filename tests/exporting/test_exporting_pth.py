@@ -15,8 +15,8 @@ import torch
 from torch import Tensor
 
 from eyas.errors import UserError
-from eyas.export import pth
-from eyas.export.pth import Entry, write_pth
+from eyas.exporting import pth
+from eyas.exporting.pth import Entry, write_pth
 
 DTYPES = [
     torch.bfloat16,

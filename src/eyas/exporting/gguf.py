@@ -15,17 +15,20 @@ import numpy as np
 
 from eyas.data import Tokenizer
 from eyas.errors import UserError
-from eyas.export.chat_template import CHAT_TEMPLATE
-from eyas.export.gguf_tensors import LOW_RANK, RESCALED_EVERY, Part, parts
-from eyas.export.vocabulary import is_of_bytes, pieces
-from eyas.export.weights import Weights
+from eyas.exporting.chat_template import CHAT_TEMPLATE
+from eyas.exporting.gguf_tensors import LOW_RANK, RESCALED_EVERY, Part, parts
+from eyas.exporting.vocabulary import is_of_bytes, pieces
+from eyas.exporting.weights import Weights
 from eyas.files import atomic_path
 
 if TYPE_CHECKING:
     from gguf import GGMLQuantizationType, GGUFWriter
 
-QUANTIZATIONS = ("f32", "f16", "bf16", "q8_0", "q5_1", "q5_0", "q4_1", "q4_0")
-"""What the `gguf` package can make itself; llama.cpp's llama-quantize makes others of f16."""
+QUANTIZATIONS = ("f32", "f16", "bf16", "q8_0", "q5_1", "q5_0", "q4_1", "q4_0", "mxfp4")
+"""What the `gguf` package can make itself; llama.cpp's llama-quantize makes others of f16.
+
+Its tq1_0 and tq2_0 are left out: they are for weights of -1, 0 and 1.
+"""
 
 _ARCHITECTURES = {"x060": "rwkv6", "x070": "rwkv7"}
 _CONTEXT = 1 << 20  # of a model that has no limit
@@ -117,8 +120,9 @@ def _describe(writer: "GGUFWriter", weights: Weights, name: str, quantization: s
         # A model of one layer has no v1 that is of use, and llama.cpp asks for the size.
         writer.add_value_residual_mix_lora_rank(shape.ranks.get("v", shape.ranks["a"]))
         writer.add_gate_lora_rank(shape.ranks["g"])
-    prefix = "ALL" if quantization == "f32" else "MOSTLY"
-    writer.add_file_type(LlamaFileType[f"{prefix}_{quantization.upper()}"])
+    known = {"f32": "ALL_F32", "mxfp4": "MOSTLY_MXFP4_MOE"}
+    name = known.get(quantization, f"MOSTLY_{quantization.upper()}")
+    writer.add_file_type(LlamaFileType[name])
     writer.add_quantization_version(2)
 
 

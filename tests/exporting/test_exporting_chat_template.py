@@ -4,7 +4,7 @@ import jinja2
 import pytest
 
 from eyas.data.template import Message, ask, render
-from eyas.export.chat_template import CHAT_TEMPLATE
+from eyas.exporting.chat_template import CHAT_TEMPLATE
 
 TALKS = [
     [("user", "hi")],

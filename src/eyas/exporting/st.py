@@ -13,9 +13,9 @@ from pathlib import Path
 import torch
 
 from eyas.errors import UserError
-from eyas.export.pth import Entry
-from eyas.export.safetensors_file import write_safetensors
-from eyas.export.weights import Weight, Weights
+from eyas.exporting.pth import Entry
+from eyas.exporting.safetensors_file import write_safetensors
+from eyas.exporting.weights import Weight, Weights
 
 _RENAMED = {"time_faaaa": "time_first", "time_maa": "time_mix"}
 SWAPPED = frozenset(

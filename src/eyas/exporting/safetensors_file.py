@@ -13,7 +13,7 @@ from pathlib import Path
 
 import torch
 
-from eyas.export.pth import Entry, bytes_of
+from eyas.exporting.pth import Entry, bytes_of
 from eyas.files import atomic_path
 
 _NAMES = {
