@@ -19,6 +19,7 @@ inline void sum_row(const Plain<T>& weight, const float* x, int64_t in, Vec<floa
     Vec<float> sums[ROWS][kChains] = {};
     int64_t i = 0;
     for (; i + int64_t(kBlock) <= in; i += kBlock) {
+        ask_ahead(weight.row + i, kBlock);
         for (int n = 0; n < int(kBlock) / L; ++n) {
             const Vec<float> w = widen(weight.row + i + n * L);
             for (int r = 0; r < ROWS; ++r) {
@@ -51,6 +52,7 @@ inline void sum_row(const Weight& weight, const float* x, int64_t in, Vec<float>
     for (int r = 0; r < ROWS; ++r) out[r] = Vec<float>{};
     for (int64_t block = 0; block < in / int64_t(kBlock); ++block) {
         const float* const own = x + block * kBlock;
+        weight.ask_ahead_of(block);
         Vec<float> sums[ROWS][2] = {};
         for (int n = 0; n < int(kBlock) / L; ++n) {
             const Vec<float> w = weight.at(block, n);
