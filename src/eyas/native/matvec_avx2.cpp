@@ -18,7 +18,7 @@
 #endif
 #define EYAS_TARGET avx2
 #define EYAS_VECTOR_BYTES 32
-#define EYAS_ROWS 2
+#define EYAS_ROWS 4
 #include "matvec_kernels.h"
 #include "token7_kernels.h"
 

@@ -23,7 +23,7 @@
 #endif
 #define EYAS_TARGET avx512
 #define EYAS_VECTOR_BYTES 64
-#define EYAS_ROWS 4
+#define EYAS_ROWS 8
 #include "matvec_kernels.h"
 #include "token7_kernels.h"
 
