@@ -50,7 +50,7 @@ def test_what_makes_no_sense_is_one_line(eyas, typed: tuple[str, ...], said: str
 @pytest.mark.parametrize(
     ("micro_batch", "said"),
     [
-        (4, "--micro-batch 1 --accumulate 4: 0.5 GiB, does not fit"),
+        (32, "--micro-batch 1 --accumulate 32: 0.5 GiB, does not fit"),
         (1, "no setting changes that: it takes more memory, or a smaller model"),
     ],
 )

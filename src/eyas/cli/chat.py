@@ -18,10 +18,11 @@ from eyas.chat.talking import Chat, Opened
 from eyas.cli.options import add_options
 from eyas.complaints import mendable
 from eyas.config import fields_of, from_mapping
-from eyas.data import tokenizer_for
+from eyas.data import Tokenizer, tokenizer_for
 from eyas.data.template import Template, open_template
 from eyas.errors import UserError
 from eyas.generation.sampling import Sampling
+from eyas.generation.stream import reader
 from eyas.models import Model, load, read_tensors
 from eyas.models.fingerprint import fingerprint
 from eyas.run import adapter_at, open_model, read_run, run_at
@@ -100,13 +101,13 @@ class Source:
 
         @cache
         def untuned() -> Speaker:
-            return Speaker(load(base), tokenizer, template)
+            return _speaker(load(base), tokenizer, template)
 
         def newer() -> Opened | None:
             return None if self._step() == step else self.open()
 
         return Opened(
-            Speaker(model, tokenizer, template),
+            _speaker(model, tokenizer, template),
             told,
             untuned if tuned else None,
             newer if step is not None else None,
@@ -117,6 +118,10 @@ class Source:
         if not (self.path / SETTINGS).exists():
             return None
         return checkpoint_at(self.path).progress.step
+
+
+def _speaker(model: Model, tokenizer: Tokenizer, template: Template) -> Speaker:
+    return Speaker(model, tokenizer, template, reader(model))
 
 
 def trained_template(path: Path) -> Template:

@@ -5,7 +5,7 @@ are bound by memory; the vectors take as long again where each operation is one 
 almost no time in one call for the whole token.
 """
 
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from jaxtyping import Float, Int
@@ -16,12 +16,15 @@ from eyas.models import LayerState, Linear, Model, State
 from eyas.native import library, matvec, operators, token7
 from eyas.quant import QuantizedLinear
 
+AnyModel = TypeVar("AnyModel", bound=nn.Module)
 
-def compiled(model: nn.Module) -> nn.Module:
+
+def compiled(model: AnyModel) -> "AnyModel | CompiledTokens":
     """The model, reading single tokens by the library where it can.
 
-    It can for RWKV-7 on the CPU in float32, dense or quantized, without layers of adapters. What it
-    reads are the weights as they are now: make it again when they have changed or moved.
+    It can for RWKV-7 on the CPU in float32, dense or quantized, whose blocks have no layers of
+    adapters. What it reads are the weights as they are now: make it again when they have changed
+    or moved.
     """
     if not isinstance(model, Model) or not _suits(model):
         return model
@@ -47,7 +50,7 @@ def _products(model: Model) -> dict[str, nn.Module]:
     own = {"att": ("receptance", "key", "value", "output"), "ffn": ("key", "value")}
     paths = [f"{part}.{name}" for part, names in own.items() for name in names]
     blocks = [f"blocks.{i}.{path}" for i in range(model.shape.num_layers) for path in paths]
-    return {path: model.get_submodule(path) for path in ("head", *blocks)}
+    return {path: model.get_submodule(path) for path in blocks}
 
 
 def _stored(module: nn.Module) -> matvec.Stored | None:
@@ -59,7 +62,7 @@ def _stored(module: nn.Module) -> matvec.Stored | None:
 
 
 class CompiledTokens(nn.Module):
-    """`model(tokens, state) -> (logits, state)`, without a gradient.
+    """`model(tokens, state) -> (logits, state)`, `hidden` and `head` as the model's, no gradient.
 
     stored: the weights of `_products`.
     """
@@ -76,18 +79,28 @@ class CompiledTokens(nn.Module):
             (token7.Layer * len(layers))(*layers),
             self._vector(model.ln_out.weight),
             self._vector(model.ln_out.bias),
-            token7.matrix(stored["head"], shape.width, shape.vocab_size),
         )
+
+    @property
+    def head(self) -> nn.Module:
+        return self.model.head
 
     @torch.inference_mode()
     def forward(
         self, tokens: Int[Tensor, "B T"], state: State | None = None
     ) -> tuple[Float[Tensor, "B T V"], State]:
-        """Longer pieces and more than 16 rows are read by the model itself."""
+        """Logits of the token after each one, and the state after the last."""
+        hidden, state = self.hidden(tokens, state)
+        return self.head(hidden), state
+
+    @torch.inference_mode()
+    def hidden(
+        self, tokens: Int[Tensor, "B T"], state: State | None = None
+    ) -> tuple[Float[Tensor, "B T C"], State]:
+        """What the head reads; longer pieces and more than 16 rows go to the model itself."""
         batch, length = tokens.shape
         if length != 1 or not 0 < batch <= matvec.MAX_ROWS:
-            logits, state = self.model(tokens, state)
-            return logits, state
+            return self.model.hidden(tokens, state)
         shape = self.model.shape
         before = self.model.initial_state(batch) if state is None else state
         x = F.embedding(tokens[:, 0].cpu(), self.model.emb.weight).float().contiguous()
@@ -95,7 +108,7 @@ class CompiledTokens(nn.Module):
         head = shape.num_heads, shape.head_size, shape.head_size
         wkv = x.new_empty(shape.num_layers, batch, *head)
         after = tuple(map(LayerState, inputs[0].unbind(), wkv.unbind(), inputs[1].unbind()))
-        logits = x.new_empty(batch, 1, shape.vocab_size)
+        hidden = x.new_empty(batch, 1, shape.width)
         read = _readable(before, after)
         token7.read_token(
             self._native,
@@ -105,9 +118,9 @@ class CompiledTokens(nn.Module):
             x.data_ptr(),
             [tensor.data_ptr() for tensor in read],
             [tensor.data_ptr() for layer in after for tensor in layer],
-            logits.data_ptr(),
+            hidden.data_ptr(),
         )
-        return logits, after
+        return hidden, after
 
     def _layer(self, number: int) -> token7.Layer:
         block = f"blocks.{number}."

@@ -28,9 +28,9 @@ EYAS_API bool eyas_product(int64_t storage, int64_t target, int64_t threads, int
 // wkv and ffn input of layer after layer. False where memory does not suffice.
 EYAS_API bool eyas_token7(const eyas::Model7* model, int64_t target, int64_t threads, int64_t rows,
                           const float* x, const float* const* before, float* const* after,
-                          float* logits) {
+                          float* hidden) {
     try {
-        eyas::token7(*model, eyas::target(target).few_rows, threads, rows, x, before, after, logits);
+        eyas::token7(*model, eyas::target(target).few_rows, threads, rows, x, before, after, hidden);
         return true;
     } catch (const std::bad_alloc&) {
         return false;

@@ -10,7 +10,7 @@ namespace EYAS_TARGET {
 using eyas::kGroupRows;
 
 // Sums that do not wait for each other: an addition takes longer than the next one may begin.
-constexpr int kChains = 4;
+constexpr int kChains = 2;
 
 // The sums of one row of the weight with ROWS of x, spread over the lanes of a vector.
 template <class T, int ROWS>
@@ -19,6 +19,7 @@ inline void sum_row(const Plain<T>& weight, const float* x, int64_t in, Vec<floa
     Vec<float> sums[ROWS][kChains] = {};
     int64_t i = 0;
     for (; i + int64_t(kBlock) <= in; i += kBlock) {
+        ask_ahead(weight.row + i, kBlock);
         for (int n = 0; n < int(kBlock) / L; ++n) {
             const Vec<float> w = widen(weight.row + i + n * L);
             for (int r = 0; r < ROWS; ++r) {
@@ -39,9 +40,7 @@ inline void sum_row(const Plain<T>& weight, const float* x, int64_t in, Vec<floa
             sums[r][0] = multiply_add(w, load_part(x + r * in + i, in - i), sums[r][0]);
         }
     }
-    for (int r = 0; r < ROWS; ++r) {
-        out[r] = (sums[r][0] + sums[r][1]) + (sums[r][2] + sums[r][3]);
-    }
+    for (int r = 0; r < ROWS; ++r) out[r] = sums[r][0] + sums[r][1];
 }
 
 // The same for codes: the sum of a block is multiplied by its scale.
@@ -51,11 +50,13 @@ inline void sum_row(const Weight& weight, const float* x, int64_t in, Vec<float>
     for (int r = 0; r < ROWS; ++r) out[r] = Vec<float>{};
     for (int64_t block = 0; block < in / int64_t(kBlock); ++block) {
         const float* const own = x + block * kBlock;
-        Vec<float> sums[ROWS][2] = {};
+        weight.ask_ahead_of(block);
+        Vec<float> sums[ROWS][kChains] = {};
         for (int n = 0; n < int(kBlock) / L; ++n) {
             const Vec<float> w = weight.at(block, n);
             for (int r = 0; r < ROWS; ++r) {
-                sums[r][n % 2] = multiply_add(w, load(own + r * in + n * L), sums[r][n % 2]);
+                Vec<float>& sum = sums[r][n % kChains];
+                sum = multiply_add(w, load(own + r * in + n * L), sum);
             }
         }
         const Vec<float> scale = everywhere(weight.scales[block]);
@@ -81,19 +82,20 @@ inline void sum_group(const Product& product, int64_t first, int64_t row, int64_
     }
 }
 
+// The same for all rows of x from `first` on, ROWS at a time, the last ones by fewer.
+template <class Weight, int ROWS>
+inline void sum_groups(const Product& product, int64_t first, int64_t row, int64_t count) {
+    for (; first + ROWS <= product.rows; first += ROWS) {
+        sum_group<Weight, ROWS>(product, first, row, count);
+    }
+    if constexpr (ROWS > 1) sum_groups<Weight, ROWS / 2>(product, first, row, count);
+}
+
 template <class Weight>
 inline void sum_rows(const Product& product, int64_t begin, int64_t end) {
     for (int64_t row = begin; row < end; row += kGroupRows) {
         const int64_t count = end - row < kGroupRows ? end - row : kGroupRows;
-        int64_t r = 0;
-        for (; r + EYAS_ROWS <= product.rows; r += EYAS_ROWS) {
-            sum_group<Weight, EYAS_ROWS>(product, r, row, count);
-        }
-        if (r + 2 <= product.rows) {
-            sum_group<Weight, 2>(product, r, row, count);
-            r += 2;
-        }
-        for (; r < product.rows; ++r) sum_group<Weight, 1>(product, r, row, count);
+        sum_groups<Weight, EYAS_ROWS>(product, 0, row, count);
     }
 }
 

@@ -20,7 +20,7 @@
 #define EYAS_TARGET avx2
 #define EYAS_VECTOR_BYTES 32
 #define EYAS_UNROLL 2
-#define EYAS_ROWS 2
+#define EYAS_ROWS 4
 #include "target_kernels.h"
 #if defined(__clang__)
 #pragma clang attribute pop

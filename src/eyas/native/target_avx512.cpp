@@ -25,7 +25,7 @@
 #define EYAS_TARGET avx512
 #define EYAS_VECTOR_BYTES 64
 #define EYAS_UNROLL 4
-#define EYAS_ROWS 4
+#define EYAS_ROWS 8
 #include "target_kernels.h"
 #if defined(__clang__)
 #pragma clang attribute pop

@@ -49,12 +49,7 @@ class Token {
         channel_mix(layer, before[2], after[2]);
     }
 
-    void head(float* logits) {
-        norm(model_.ln_out_weight, model_.ln_out_bias, x, normed);
-        Products products = some();
-        add(products, model_.head, normed, logits);
-        products.run();
-    }
+    void end(float* hidden) const { norm(model_.ln_out_weight, model_.ln_out_bias, x, hidden); }
 
     float* x;
 
@@ -160,13 +155,13 @@ class Token {
 }  // namespace
 
 void token7(const Model7& model, const FewRows& target, int64_t threads, int64_t rows, const float* x,
-            const float* const* before, float* const* after, float* logits) {
+            const float* const* before, float* const* after, float* hidden) {
     Token token(model, target, threads, rows);
     std::memcpy(token.x, x, rows * model.width * sizeof(float));
     for (int64_t i = 0; i < model.num_layers; ++i) {
         token.layer(model.layers[i], i == 0, before + 3 * i, after + 3 * i);
     }
-    token.head(logits);
+    token.end(hidden);
 }
 
 }  // namespace eyas

@@ -30,7 +30,6 @@ struct Model7 {
     int64_t num_layers, width, num_heads, ffn_width;
     const Layer7* layers;
     const float *ln_out_weight, *ln_out_bias;
-    Matrix head;
 };
 
 // What a head computes from the products of its row; all [N] of one head but for the state.
@@ -59,8 +58,8 @@ struct FewRows {
 };
 
 // x: [rows, C] the embeddings. before, after: attention input [rows, C], wkv [rows, H, N, N] and ffn
-// input [rows, C] of each layer. logits: [rows, V].
+// input [rows, C] of each layer. hidden: [rows, C], what the head reads.
 void token7(const Model7& model, const FewRows& target, int64_t threads, int64_t rows, const float* x,
-            const float* const* before, float* const* after, float* logits);
+            const float* const* before, float* const* after, float* hidden);
 
 }  // namespace eyas

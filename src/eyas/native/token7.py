@@ -46,7 +46,6 @@ class Model(ctypes.Structure):
         ("layers", ctypes.POINTER(Layer)),
         ("ln_out_weight", ctypes.c_void_p),
         ("ln_out_bias", ctypes.c_void_p),
-        ("head", Matrix),
     )
 
 
@@ -70,13 +69,17 @@ def read_token(
     x: int,
     before: Sequence[int],
     after: Sequence[int],
-    logits: int,
+    hidden: int,
 ) -> None:
-    """Computes logits and the state after one token of each row, from and to these addresses."""
+    """Computes what the head reads, and the state after one token of each row.
+
+    x, hidden: addresses of [rows, C] float32. before, after: those of the attention input, wkv and
+    ffn input of layer after layer. target: a number in `operators.targets()`. Raises MemoryError.
+    """
     pointers = ctypes.c_void_p * len(before)
     done = _function()(
         *(ctypes.byref(model), target, threads, rows),
-        *(x, pointers(*before), pointers(*after), logits),
+        *(x, pointers(*before), pointers(*after), hidden),
     )
     if not done:
         raise MemoryError

@@ -16,6 +16,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from eyas.errors import UserError
+from eyas.generation.compiled import CompiledTokens, compiled
 from eyas.models import Model, State
 from eyas.serving.batch import joined, rows_of
 from eyas.serving.jobs import Failed, Ticket
@@ -39,7 +40,7 @@ class _Prompt:
 class _Group:
     """The rows of one model, and their states side by side in their order."""
 
-    model: Model
+    model: Model | CompiledTokens
     rows: list[Row] = field(default_factory=list)
     state: State = ()
 
@@ -63,6 +64,7 @@ class Scheduler:
         self._prefixes, self._metrics = prefixes, metrics
         self._prompts: deque[_Prompt] = deque()
         self._groups: dict[int, _Group] = {}
+        self._readers: dict[int, Model | CompiledTokens] = {}
 
     def places(self) -> int:
         """How many rows there are, or will be once the prompts are read."""
@@ -131,8 +133,14 @@ class Scheduler:
         self._draw(rows, [logits] * len(rows))
         rows = [row for row in rows if not row.reason]
         if rows:
-            group = self._groups.setdefault(id(model), _Group(model))
+            group = self._groups.setdefault(id(model), _Group(self._reader(model)))
             group.join(rows, joined([prompt.state] * len(rows)))
+
+    def _reader(self, model: Model) -> Model | CompiledTokens:
+        """The model as it reads single tokens fastest here."""
+        if id(model) not in self._readers:
+            self._readers[id(model)] = compiled(model)
+        return self._readers[id(model)]
 
     def _generate(self, group: _Group) -> None:
         if not group.rows:

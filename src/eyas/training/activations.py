@@ -93,6 +93,7 @@ def _small(
         num_heads=heads,
         ffn_width=ffn_width,
         vocab_size=8,
+        ranks=_ranks(shape),
     )
     model = create(small, 0, backend)
     model.dtype = dtype
@@ -100,6 +101,13 @@ def _small(
     quant = FrozenConfig() if frozen.quant == "none" else FrozenConfig(quant="int8")
     attach(model, sketched(method), train_parts=train_parts, frozen=quant)
     return model
+
+
+def _ranks(shape: Shape) -> dict[str, int]:
+    """With one for the values of RWKV-7, which a model of a single layer has no use for."""
+    if shape.version != "x070" or "v" in shape.ranks:
+        return shape.ranks
+    return {**shape.ranks, "v": shape.ranks.get("unused v", shape.ranks["a"])}
 
 
 def _a_token(model: Model) -> float:
