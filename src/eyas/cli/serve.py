@@ -1,5 +1,6 @@
 """`eyas serve`: an OpenAI-compatible server over a model, its adapters and its states."""
 
+import sys
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -87,7 +88,7 @@ def serve(
         template,
         storage,
     )
-    address, engine, limits, sampling = (
+    address, capacity, limits, sampling = (
         _settings(cls, typed) for cls in (AddressConfig, CapacityConfig, LimitsConfig, Sampling)
     )
     key = _key(api_key, api_key_file)
@@ -96,7 +97,10 @@ def serve(
         served = open_served(sources)
         shape = next(iter(served.values())).model.shape
         click.echo(f"{', '.join(served)} ({shape}) at {url_of(listening)}; Ctrl-C stops it")
-        server(served, address, key, engine, limits, sampling).run(sockets=[listening])
+        running = server(served, address, key, capacity, limits, sampling)
+        running.run(sockets=[listening])
+    if running.failed:
+        sys.exit(1)  # the traceback is there; what watches over the server begins it again
 
 
 def _settings(cls: type[Any], typed: dict[str, Any]) -> Any:

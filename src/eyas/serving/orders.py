@@ -41,7 +41,7 @@ class Desk:
     served: Mapping[str, Served]
     sampling: Sampling
     limits: LimitsConfig
-    engine: CapacityConfig
+    capacity: CapacityConfig
 
     def chat(self, body: bytes) -> Order:
         """Raises ApiError."""
@@ -63,10 +63,10 @@ class Desk:
         """Raises ApiError."""
         request = parse(CompletionRequest, body)
         served = self.model(request.model)
-        if len(request.prompt) > self.engine.max_queue:
+        if len(request.prompt) > self.capacity.max_queue:
             raise ApiError(
                 400,
-                f"'prompt' holds {len(request.prompt)} prompts; at most {self.engine.max_queue} "
+                f"'prompt' holds {len(request.prompt)} prompts; at most {self.capacity.max_queue} "
                 "are taken at once",
                 param="prompt",
             )
@@ -105,10 +105,10 @@ class Desk:
         top: int | None,
         most: int | None,
     ) -> Order:
-        if request.n > self.engine.max_rows:
+        if request.n > self.capacity.max_rows:
             raise ApiError(
                 400,
-                f"'n' = {request.n} is more than the {self.engine.max_rows} choices that this "
+                f"'n' = {request.n} is more than the {self.capacity.max_rows} choices that this "
                 "server generates at once",
                 param="n",
             )
