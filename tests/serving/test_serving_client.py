@@ -30,7 +30,9 @@ def alone(
     """What `eyas generate` says."""
     one = served["base"]
     with torch.inference_mode():
-        return "".join(generate(one.model, one.tokenizer, prompt, sampling, tokens, stop, seed))
+        return "".join(
+            generate(one.forward.model, one.tokenizer, prompt, sampling, tokens, stop, seed)
+        )
 
 
 def test_models(running) -> None:
@@ -139,7 +141,7 @@ def test_logprobs(running, served) -> None:
     assert told.text_offset == list(range(5))
     read = encoded(one.tokenizer, PROMPT + found.choices[0].text, 257)
     with torch.inference_mode():
-        logits, _ = one.model(torch.tensor([read]))
+        logits, _ = one.forward.model(torch.tensor([read]))
     exact = logits[0, len(PROMPT) - 1 : -1].double().log_softmax(-1)
     drawn = read[len(PROMPT) :]
     for i, token in enumerate(drawn):

@@ -12,6 +12,7 @@ from eyas.cli.options import add_options
 from eyas.config import fields_of, from_mapping
 from eyas.errors import UserError
 from eyas.generation.sampling import Sampling
+from eyas.quant import FrozenConfig
 from eyas.serving.address import AddressConfig, listen, url_of
 from eyas.serving.limits import CapacityConfig, LimitsConfig
 
@@ -50,6 +51,14 @@ _PATH = click.Path(path_type=Path)
     help="type of the base's weights in memory; fp32 is the fastest on most CPUs",
 )
 @click.option(
+    "--quant",
+    type=click.Choice(["none", "int8", "nf4"]),
+    default="none",
+    show_default=True,
+    help="quantizes the base's linears: less memory, more time on a CPU",
+)
+@click.option("--device", default="cpu", show_default=True, help="cpu, cuda, or cuda:N")
+@click.option(
     "--threads",
     type=click.IntRange(1),
     help="processor threads that compute [default: all but one, which answers the clients]",
@@ -66,6 +75,8 @@ def serve(
     template: Path | None,
     base: Path | None,
     storage: Any,
+    quant: Any,
+    device: str,
     threads: int | None,
     typed: dict[str, Any],
 ) -> None:
@@ -86,7 +97,8 @@ def serve(
         tuple(_named(given, "--state") for given in states),
         tokenizer,
         template,
-        storage,
+        FrozenConfig(storage, quant),
+        _device(device),
     )
     address, capacity, limits, sampling = (
         _settings(cls, typed) for cls in (AddressConfig, CapacityConfig, LimitsConfig, Sampling)
@@ -95,12 +107,21 @@ def serve(
     torch.set_num_threads(threads or max(1, torch.get_num_threads() - 1))
     with listen(address, key) as listening:
         served = open_served(sources)
-        shape = next(iter(served.values())).model.shape
+        shape = next(iter(served.values())).forward.model.shape
         click.echo(f"{', '.join(served)} ({shape}) at {url_of(listening)}; Ctrl-C stops it")
         running = server(served, address, key, capacity, limits, sampling)
         running.run(sockets=[listening])
     if running.failed:
         sys.exit(1)  # the traceback is there; what watches over the server begins it again
+
+
+def _device(name: str) -> torch.device:
+    try:
+        device = torch.device(name)
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        raise UserError(f"--device {name}: is none of this machine; take cpu or cuda") from error
+    return device
 
 
 def _settings(cls: type[Any], typed: dict[str, Any]) -> Any:
