@@ -10,6 +10,7 @@ import torch
 from eyas.data.template import ask
 from eyas.generation.sampling import GREEDY, Sampling
 from eyas.generation.stream import encoded, generate
+from eyas.serving.guard import Access
 from eyas.serving.served import Served
 
 PROMPT = "Once upon a time"
@@ -206,7 +207,7 @@ def test_health_and_metrics(running) -> None:
 
 
 def test_the_key_is_asked_for(start, served) -> None:
-    with start(served, api_key="s3cret") as running:
+    with start(served, access=Access("s3cret")) as running:
         assert running.client("s3cret").models.list().data[0].id == "base"
         for wrong in ("s3cre", "s3crets", "none"):
             with pytest.raises(openai.AuthenticationError, match="missing or wrong"):

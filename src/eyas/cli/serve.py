@@ -40,6 +40,13 @@ _PATH = click.Path(path_type=Path)
 @click.option("--name", help="the model's name for clients [default: that of its file or folder]")
 @click.option("--api-key", help="secret that clients must send; others see it in the process list")
 @click.option("--api-key-file", type=_PATH, help="file that holds the secret, and nothing else")
+@click.option(
+    "--allow-origin",
+    "origins",
+    metavar="ORIGIN",
+    multiple=True,
+    help="let pages of this origin use the server from a browser (CORS); may be repeated",
+)
 @click.option("--tokenizer", help="world, bytes, world-bytes, or a vocabulary file")
 @click.option("--template", type=_PATH, help="a Jinja chat template [default: the run's, or G1's]")
 @click.option("--base", type=_PATH, help="base model of RUN [default: the one trained over]")
@@ -71,6 +78,7 @@ def serve(
     name: str | None,
     api_key: str | None,
     api_key_file: Path | None,
+    origins: tuple[str, ...],
     tokenizer: str | None,
     template: Path | None,
     base: Path | None,
@@ -103,13 +111,13 @@ def serve(
     address, capacity, limits, sampling = (
         _settings(cls, typed) for cls in (AddressConfig, CapacityConfig, LimitsConfig, Sampling)
     )
-    key = _key(api_key, api_key_file)
+    access = _access(_key(api_key, api_key_file), origins)
     torch.set_num_threads(threads or max(1, torch.get_num_threads() - 1))
-    with listen(address, key) as listening:
+    with listen(address, access.api_key) as listening:
         served = open_served(sources)
         shape = next(iter(served.values())).forward.model.shape
         click.echo(f"{', '.join(served)} ({shape}) at {url_of(listening)}; Ctrl-C stops it")
-        running = server(served, address, key, capacity, limits, sampling)
+        running = server(served, address, access, capacity, limits, sampling)
         running.run(sockets=[listening])
     if running.failed:
         sys.exit(1)  # the traceback is there; what watches over the server begins it again
@@ -135,6 +143,15 @@ def _named(given: str, option: str) -> tuple[str, Path]:
     if not (name and equals and path):
         raise UserError(f"{option} {given}: write NAME=FILE, the name that clients ask for first")
     return name, Path(path).expanduser()
+
+
+def _access(key: str | None, origins: tuple[str, ...]) -> Any:
+    from eyas.serving.guard import Access
+
+    try:
+        return Access(key, origins)
+    except ValueError as error:
+        raise UserError(str(error)) from error
 
 
 def _key(given: str | None, file: Path | None) -> str | None:

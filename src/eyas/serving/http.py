@@ -17,6 +17,7 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
+from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
@@ -27,7 +28,7 @@ from eyas.serving.body import read_body
 from eyas.serving.engine import Engine
 from eyas.serving.errors import ApiError
 from eyas.serving.exchange import Exchange
-from eyas.serving.guard import Guard
+from eyas.serving.guard import Access, Guard
 from eyas.serving.metrics import Metrics
 from eyas.serving.orders import Desk, Order
 
@@ -184,7 +185,7 @@ class Counted:
                 self._metrics.seconds.observe(time.monotonic() - begun)
 
 
-def application(api: Api, api_key: str | None) -> Starlette:
+def application(api: Api, access: Access) -> Starlette:
     """The server's ASGI application; the engine runs as long as it does."""
 
     @asynccontextmanager
@@ -207,8 +208,10 @@ def application(api: Api, api_key: str | None) -> Starlette:
     return Starlette(
         routes=routes,
         middleware=[
+            # A browser asks before it sends a key, and shows pages no answer without these headers.
+            Middleware(CORSMiddleware, allow_origins=access.origins, allow_headers=["*"]),
             Middleware(Counted, metrics=api.metrics, paths=paths, most=most),
-            Middleware(Guard, api_key=api_key),
+            Middleware(Guard, api_key=access.api_key),
         ],
         exception_handlers={
             ApiError: _told,

@@ -11,6 +11,7 @@ import uvicorn
 from eyas.generation.sampling import Sampling
 from eyas.serving.address import AddressConfig
 from eyas.serving.engine import Engine
+from eyas.serving.guard import Access
 from eyas.serving.http import Api, application
 from eyas.serving.limits import CapacityConfig, LimitsConfig
 from eyas.serving.metrics import Metrics
@@ -55,7 +56,7 @@ class Server(uvicorn.Server):
 def server(
     served: Mapping[str, Served],
     address: AddressConfig,
-    api_key: str | None,
+    access: Access,
     capacity: CapacityConfig,
     limits: LimitsConfig,
     sampling: Sampling,
@@ -65,7 +66,7 @@ def server(
     engine = Engine(capacity, metrics)
     api = Api(Desk(served, sampling, limits, capacity), engine, metrics, int(time.time()))
     config = uvicorn.Config(
-        application(api, api_key),
+        application(api, access),
         http=patient(limits.body_seconds),
         ws="none",
         lifespan="on",
