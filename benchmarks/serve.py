@@ -30,6 +30,7 @@ from report import alternate, save, show
 
 from eyas.generation.sampling import GREEDY
 from eyas.models import Shape, create
+from eyas.quant import FrozenConfig
 from eyas.serving.jobs import Job, Ticket
 from eyas.serving.metrics import Metrics
 from eyas.serving.prefixes import Prefixes
@@ -122,7 +123,7 @@ def load(client: openai.OpenAI, clients: int, prompt: int, tokens: int, repeat: 
 def computed(storage: str, model: Path, given: argparse.Namespace) -> Iterator[dict[str, object]]:
     """The engine without HTTP."""
     torch.set_num_threads(1)
-    served = open_served(Sources(model, storage=storage))["model"]
+    served = open_served(Sources(model, frozen=FrozenConfig(storage)))["model"]
 
     @torch.inference_mode()
     def run(rows: int, repeat: int) -> int:

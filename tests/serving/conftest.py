@@ -13,12 +13,13 @@ import pytest
 import eyas
 from eyas.generation.sampling import Sampling
 from eyas.serving.address import AddressConfig, listen, url_of
+from eyas.serving.guard import Access
 from eyas.serving.limits import CapacityConfig, LimitsConfig
 from eyas.serving.served import Served, Sources, open_served
 from eyas.serving.server import server
 
 BASE = Path(eyas.__file__).parent / "demo" / "base.pth"
-ENGINE, LIMITS = CapacityConfig(), LimitsConfig()
+ENGINE, LIMITS, ANYBODY = CapacityConfig(), LimitsConfig(), Access()
 
 
 @dataclass(frozen=True)
@@ -38,11 +39,11 @@ def serving(
     served: dict[str, Served],
     engine: CapacityConfig = ENGINE,
     limits: LimitsConfig = LIMITS,
-    api_key: str | None = None,
+    access: Access = ANYBODY,
 ) -> Iterator[Running]:
     address = AddressConfig(port=0, grace_seconds=2)
-    with listen(address, api_key) as listening:
-        runs = server(served, address, api_key, engine, limits, Sampling())
+    with listen(address, access.api_key) as listening:
+        runs = server(served, address, access, engine, limits, Sampling())
         thread = threading.Thread(target=lambda: runs.run(sockets=[listening]))
         thread.start()
         try:

@@ -10,6 +10,7 @@ import torch
 from eyas.data.template import ask
 from eyas.generation.sampling import GREEDY, Sampling
 from eyas.generation.stream import encoded, generate
+from eyas.serving.guard import Access
 from eyas.serving.served import Served
 
 PROMPT = "Once upon a time"
@@ -30,7 +31,9 @@ def alone(
     """What `eyas generate` says."""
     one = served["base"]
     with torch.inference_mode():
-        return "".join(generate(one.model, one.tokenizer, prompt, sampling, tokens, stop, seed))
+        return "".join(
+            generate(one.forward.model, one.tokenizer, prompt, sampling, tokens, stop, seed)
+        )
 
 
 def test_models(running) -> None:
@@ -139,7 +142,7 @@ def test_logprobs(running, served) -> None:
     assert told.text_offset == list(range(5))
     read = encoded(one.tokenizer, PROMPT + found.choices[0].text, 257)
     with torch.inference_mode():
-        logits, _ = one.model(torch.tensor([read]))
+        logits, _ = one.forward.model(torch.tensor([read]))
     exact = logits[0, len(PROMPT) - 1 : -1].double().log_softmax(-1)
     drawn = read[len(PROMPT) :]
     for i, token in enumerate(drawn):
@@ -204,7 +207,7 @@ def test_health_and_metrics(running) -> None:
 
 
 def test_the_key_is_asked_for(start, served) -> None:
-    with start(served, api_key="s3cret") as running:
+    with start(served, access=Access("s3cret")) as running:
         assert running.client("s3cret").models.list().data[0].id == "base"
         for wrong in ("s3cre", "s3crets", "none"):
             with pytest.raises(openai.AuthenticationError, match="missing or wrong"):

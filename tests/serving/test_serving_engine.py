@@ -3,33 +3,23 @@
 import queue
 import threading
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
-from pathlib import Path
 
 import pytest
 import torch
-from runs import a_run, data_file
-from weights import write_model
 
-from eyas.adapters import LoRA, State
-from eyas.errors import UserError
 from eyas.generation.sampling import GREEDY, Sampling
 from eyas.generation.stream import encoded, generate
 from eyas.native import library, matvec, token7
-from eyas.quant import FrozenConfig
-from eyas.run import adapter_at, open_model, train
 from eyas.serving.engine import Engine, QueueFullError, StoppedError
 from eyas.serving.jobs import Ended, Event, Failed, Job, Piece, Ticket
 from eyas.serving.limits import CapacityConfig
 from eyas.serving.metrics import Metrics
 from eyas.serving.prefixes import Prefixes
 from eyas.serving.scheduler import Scheduler
-from eyas.serving.served import Served, Sources, open_served
+from eyas.serving.served import Served
 from eyas.serving.transcript import Form
-from eyas.training.optim import OptimConfig
 
 TOKENS = 12
-FAST = OptimConfig(lr=0.1)
 PROMPTS = ["Once upon a time", "The cat", "", "a b c d a b c d a b", "User: Who?\n\nAssistant:"]
 
 
@@ -41,13 +31,15 @@ def job(
     seeds: tuple[int, ...] = (0,),
     stop: tuple[str, ...] = (),
 ) -> Job:
-    read = encoded(served.tokenizer, prompt, served.model.vocab_size)
+    read = encoded(served.tokenizer, prompt, served.forward.model.vocab_size)
     return Job(served, tuple(read), sampling, tokens, seeds, Form(stop), None)
 
 
 def alone(served: Served, prompt: str, sampling: Sampling = GREEDY, seed: int = 0) -> str:
     with torch.inference_mode():
-        return "".join(generate(served.model, served.tokenizer, prompt, sampling, TOKENS, (), seed))
+        return "".join(
+            generate(served.forward.model, served.tokenizer, prompt, sampling, TOKENS, (), seed)
+        )
 
 
 def text(events: Sequence[Event], choice: int = 0) -> str:
@@ -134,7 +126,7 @@ def test_compiled_tokens_say_what_the_model_says(base: Served, monkeypatch) -> N
 
     compiled = told()
     assert max(rows) == len(PROMPTS)
-    monkeypatch.setattr("eyas.generation.compiled.library", lambda: None)
+    monkeypatch.setattr(base.forward, "alone", base.forward.model)
     monkeypatch.setattr(matvec, "library", lambda: None)
     rows.clear()
     assert told() == compiled
@@ -211,7 +203,7 @@ def test_what_fails_in_one_job_leaves_the_others(
     plan = scheduler()
     good = ask(plan, job(base, "The cat"))
     bad = ask(plan, job(base, "Once"))
-    head = base.model.head.forward
+    head = base.forward.model.head.forward
     with torch.inference_mode():
         plan.step()
 
@@ -220,7 +212,7 @@ def test_what_fails_in_one_job_leaves_the_others(
             logits[1:] = torch.nan
             return logits
 
-        monkeypatch.setattr(base.model.head, "forward", broken)
+        monkeypatch.setattr(base.forward.model.head, "forward", broken)
         plan.step()
     monkeypatch.undo()
     finish(plan)
@@ -256,93 +248,3 @@ def test_the_queue_is_bounded_and_the_end_is_told(base: Served) -> None:
     assert not sinks[0].events
     with pytest.raises(StoppedError):
         engine.submit(job(base, "x"), sinks[0])
-
-
-@pytest.fixture(scope="module")
-def tuned(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with a model, and runs of it: three adapters and a state."""
-    folder = tmp_path_factory.mktemp("tuned")
-    write_model(folder / "m.pth")
-    data_file(folder)
-    for name, method in (("a", LoRA(rank=4)), ("b", LoRA(rank=2)), ("s", State())):
-        for _ in train(a_run(folder, name, method=method, optim=FAST, steps=4)):
-            pass
-    quantized = FrozenConfig(quant="int8")
-    for _ in train(replace(a_run(folder, "q", optim=FAST, steps=4), frozen=quantized)):
-        pass
-    return folder
-
-
-def test_adapters_and_states_over_one_base(tuned: Path) -> None:
-    served = open_served(
-        Sources(
-            tuned / "m.pth",
-            adapters=(
-                ("a", tuned / "a"),
-                ("b", tuned / "b" / "adapter.safetensors"),
-                ("q", tuned / "q"),
-            ),
-            states=(("s", tuned / "s"),),
-        )
-    )
-    assert list(served) == ["m", "a", "b", "q", "s"]
-    plain, adapted, stated = served["m"].model, served["a"].model, served["s"].model
-    assert stated is plain
-    shared = dict(plain.named_parameters())
-    for model in (adapted, served["q"].model):
-        for name, parameter in model.named_parameters():
-            own = name.replace(".base.", ".")
-            if own in shared:
-                assert parameter.data_ptr() == shared[own].data_ptr()
-
-    plan, told = scheduler(), {}
-    for name, one in served.items():
-        told[name] = ask(plan, job(one, "document 7: ab"))
-    finish(plan)
-    for name in ("m", "a", "b", "q", "s"):
-        model, _, _ = open_model(tuned / (f"{name}.pth" if name == "m" else name))
-        with torch.inference_mode():
-            expected = generate(
-                model, served[name].tokenizer, "document 7: ab", GREEDY, TOKENS, (), 0
-            )
-            assert text(told[name]) == "".join(expected)
-    assert len({text(events) for events in told.values()}) > 1
-
-
-def test_a_run_is_served_beside_its_base(tuned: Path) -> None:
-    assert list(open_served(Sources(tuned / "a"))) == ["a", "m"]
-    served = open_served(Sources(tuned / "a", name="mine", storage="fp32"))
-    assert list(served) == ["mine", "m"]
-    assert served["mine"].base == "m"
-
-
-MISTAKES = {
-    "twice": (Sources(Path("m.pth"), adapters=(("m", Path("a")),)), "'m' is given twice"),
-    "name": (Sources(Path("m.pth"), name="a/b"), "'a/b' is none for a model"),
-    "other base": (Sources(Path("o.pth"), adapters=(("a", Path("a")),)), "over another model"),
-    "other state": (Sources(Path("o.pth"), states=(("s", Path("s")),)), "over another model"),
-    "no state": (Sources(Path("m.pth"), states=(("s", Path("a")),)), "which is no state"),
-    "model as a state": (Sources(Path("m.pth"), states=(("s", Path("m.pth")),)), "no state file"),
-    "no adapter": (Sources(Path("m.pth"), adapters=(("a", Path("m.pth")),)), "m.pth"),
-    "nowhere": (Sources(Path("no.pth")), "no.pth"),
-    "base of a model": (Sources(Path("m.pth"), base=Path("m.pth")), "--base goes with a run"),
-}
-
-
-@pytest.mark.parametrize(("sources", "said"), MISTAKES.values(), ids=MISTAKES)
-def test_what_cannot_be_served(
-    tuned: Path, monkeypatch: pytest.MonkeyPatch, sources: Sources, said: str
-) -> None:
-    monkeypatch.chdir(tuned)
-    if not Path("o.pth").exists():
-        write_model(Path("o.pth"), seed=1)
-    with pytest.raises(UserError, match=said) as caught:
-        open_served(sources)
-    assert "\n" not in str(caught.value)
-
-
-def test_a_state_alone_makes_no_model_of_its_own(tuned: Path) -> None:
-    assert isinstance(adapter_at(tuned / "s").method, State)
-    served = open_served(Sources(tuned / "m.pth", adapters=(("s", tuned / "s"),)))
-    assert served["s"].model is served["m"].model
-    assert not torch.equal(served["s"].initial[0].wkv, served["m"].initial[0].wkv)

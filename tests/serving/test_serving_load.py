@@ -19,7 +19,7 @@ def test_each_client_gets_its_own_answer(running, served) -> None:
     one, expected = served["base"], {}
     for prompt in PROMPTS:
         with torch.inference_mode():
-            said = generate(one.model, one.tokenizer, prompt, GREEDY, TOKENS, (), 0)
+            said = generate(one.forward.model, one.tokenizer, prompt, GREEDY, TOKENS, (), 0)
             expected[prompt] = "".join(said)
     assert len(set(expected.values())) == len(PROMPTS)
 

@@ -1,5 +1,6 @@
 """`eyas serve`: an OpenAI-compatible server over a model, its adapters and its states."""
 
+import sys
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from eyas.cli.options import add_options
 from eyas.config import fields_of, from_mapping
 from eyas.errors import UserError
 from eyas.generation.sampling import Sampling
+from eyas.quant import FrozenConfig
 from eyas.serving.address import AddressConfig, listen, url_of
 from eyas.serving.limits import CapacityConfig, LimitsConfig
 
@@ -38,6 +40,13 @@ _PATH = click.Path(path_type=Path)
 @click.option("--name", help="the model's name for clients [default: that of its file or folder]")
 @click.option("--api-key", help="secret that clients must send; others see it in the process list")
 @click.option("--api-key-file", type=_PATH, help="file that holds the secret, and nothing else")
+@click.option(
+    "--allow-origin",
+    "origins",
+    metavar="ORIGIN",
+    multiple=True,
+    help="let pages of this origin use the server from a browser (CORS); may be repeated",
+)
 @click.option("--tokenizer", help="world, bytes, world-bytes, or a vocabulary file")
 @click.option("--template", type=_PATH, help="a Jinja chat template [default: the run's, or G1's]")
 @click.option("--base", type=_PATH, help="base model of RUN [default: the one trained over]")
@@ -48,6 +57,14 @@ _PATH = click.Path(path_type=Path)
     show_default=True,
     help="type of the base's weights in memory; fp32 is the fastest on most CPUs",
 )
+@click.option(
+    "--quant",
+    type=click.Choice(["none", "int8", "nf4"]),
+    default="none",
+    show_default=True,
+    help="quantizes the base's linears: less memory, more time on a CPU",
+)
+@click.option("--device", default="cpu", show_default=True, help="cpu, cuda, or cuda:N")
 @click.option(
     "--threads",
     type=click.IntRange(1),
@@ -61,10 +78,13 @@ def serve(
     name: str | None,
     api_key: str | None,
     api_key_file: Path | None,
+    origins: tuple[str, ...],
     tokenizer: str | None,
     template: Path | None,
     base: Path | None,
     storage: Any,
+    quant: Any,
+    device: str,
     threads: int | None,
     typed: dict[str, Any],
 ) -> None:
@@ -85,18 +105,31 @@ def serve(
         tuple(_named(given, "--state") for given in states),
         tokenizer,
         template,
-        storage,
+        FrozenConfig(storage, quant),
+        _device(device),
     )
-    address, engine, limits, sampling = (
+    address, capacity, limits, sampling = (
         _settings(cls, typed) for cls in (AddressConfig, CapacityConfig, LimitsConfig, Sampling)
     )
-    key = _key(api_key, api_key_file)
+    access = _access(_key(api_key, api_key_file), origins)
     torch.set_num_threads(threads or max(1, torch.get_num_threads() - 1))
-    with listen(address, key) as listening:
+    with listen(address, access.api_key) as listening:
         served = open_served(sources)
-        shape = next(iter(served.values())).model.shape
+        shape = next(iter(served.values())).forward.model.shape
         click.echo(f"{', '.join(served)} ({shape}) at {url_of(listening)}; Ctrl-C stops it")
-        server(served, address, key, engine, limits, sampling).run(sockets=[listening])
+        running = server(served, address, access, capacity, limits, sampling)
+        running.run(sockets=[listening])
+    if running.failed:
+        sys.exit(1)  # the traceback is there; what watches over the server begins it again
+
+
+def _device(name: str) -> torch.device:
+    try:
+        device = torch.device(name)
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        raise UserError(f"--device {name}: is none of this machine; take cpu or cuda") from error
+    return device
 
 
 def _settings(cls: type[Any], typed: dict[str, Any]) -> Any:
@@ -110,6 +143,15 @@ def _named(given: str, option: str) -> tuple[str, Path]:
     if not (name and equals and path):
         raise UserError(f"{option} {given}: write NAME=FILE, the name that clients ask for first")
     return name, Path(path).expanduser()
+
+
+def _access(key: str | None, origins: tuple[str, ...]) -> Any:
+    from eyas.serving.guard import Access
+
+    try:
+        return Access(key, origins)
+    except ValueError as error:
+        raise UserError(str(error)) from error
 
 
 def _key(given: str | None, file: Path | None) -> str | None:

@@ -1,11 +1,14 @@
 """Where the server listens: on this machine alone, unless there is a key."""
 
 import ipaddress
+import os
 import socket
 from dataclasses import dataclass
 from typing import Annotated
 
 from eyas.errors import UserError
+
+_BACKLOG = 256  # connections that wait to be taken
 
 
 @dataclass(frozen=True)
@@ -26,7 +29,10 @@ class AddressConfig:
 
 
 def listen(address: AddressConfig, api_key: str | None) -> socket.socket:
-    """A bound socket. Raises UserError where the address cannot be had, or needs a key."""
+    """A socket that listens: clients that come before the server runs wait for it.
+
+    Raises UserError where the address cannot be had, or needs a key.
+    """
     if api_key is None and not is_loopback(address.host):
         raise UserError(
             f"--host {address.host}: others could use the model; add --api-key-file FILE with a "
@@ -38,9 +44,12 @@ def listen(address: AddressConfig, api_key: str | None) -> socket.socket:
         listening = socket.socket(family, kind, protocol)
     except (OSError, UnicodeError) as error:
         raise UserError(f"--host {address.host}: is no address of this machine") from error
-    listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    if os.name == "posix":  # elsewhere it would let two servers have one port
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listening.bind(place)
+        # Two servers that are still loading could bind the same port, and find out later.
+        listening.listen(_BACKLOG)
     except OSError as error:
         listening.close()
         raise UserError(

@@ -32,7 +32,6 @@ class Answer:
         self._id = f"{'chatcmpl' if self._chat else 'cmpl'}-{secrets.token_hex(12)}"
         self._created = int(time.time())
         self._choices = [_Choice() for _ in range(len(order.jobs) * order.n)]
-        self._offsets = [0] * len(self._choices)
 
     def add(self, job: int, event: Event) -> None:
         """Takes an event in, for `whole`."""
@@ -53,14 +52,10 @@ class Answer:
 
     def opening(self) -> list[Json]:
         """The chunks before any token."""
-        if self._chat:
-            start = {"role": "assistant", "content": ""}
-            return [self._chunk(i, {"delta": start}) for i in range(len(self._choices))]
-        return [
-            self._chunk(i, {"text": self._echo(i)})
-            for i in range(len(self._choices))
-            if self._order.echoes
-        ]
+        if not self._chat:
+            return []
+        start = {"role": "assistant", "content": ""}
+        return [self._chunk(i, {"delta": start}) for i in range(len(self._choices))]
 
     def chunk(self, job: int, event: Event) -> Json:
         """An event as a chunk."""
@@ -71,7 +66,7 @@ class Answer:
             body: Json = {"delta": {}} if self._chat else {"text": ""}
             return self._chunk(index, {**body, "finish_reason": event.reason})
         if not self._chat:
-            logprobs = self._text_logprobs(index, event.tokens)
+            logprobs = self._text_logprobs(event.tokens)
             return self._chunk(index, {"text": event.content, "logprobs": logprobs})
         delta = {"reasoning_content": event.reasoning} if event.reasoning else {}
         if event.content or not delta:
@@ -114,13 +109,10 @@ class Answer:
     def _text_choice(self, index: int, choice: _Choice) -> Json:
         return {
             "index": index,
-            "text": self._echo(index) + choice.content,
-            "logprobs": self._text_logprobs(index, choice.tokens),
+            "text": choice.content,
+            "logprobs": self._text_logprobs(choice.tokens),
             "finish_reason": choice.ended.reason if choice.ended else None,
         }
-
-    def _echo(self, index: int) -> str:
-        return self._order.echoes[index // self._order.n] if self._order.echoes else ""
 
     def _chat_logprobs(self, tokens: Sequence[TokenSaid]) -> Json | None:
         if self._order.jobs[0].top_logprobs is None:
@@ -134,21 +126,19 @@ class Answer:
         ]
         return {"content": content, "refusal": None}
 
-    def _text_logprobs(self, index: int, tokens: Sequence[TokenSaid]) -> Json | None:
-        """`text_offset` counts the characters of the tokens before; a parted one counts once."""
+    def _text_logprobs(self, tokens: Sequence[TokenSaid]) -> Json | None:
         top = self._order.jobs[0].top_logprobs
         if top is None:
             return None
-        offsets = []
-        for said in tokens:
-            offsets.append(self._offsets[index])
-            self._offsets[index] += len(said.data.decode(errors="ignore"))
-        likeliest = [{_shown(d): p for d, p in said.top} for said in tokens]
+        likeliest = [
+            None if said.logprob is None else {_shown(data): p for data, p in said.top}
+            for said in tokens
+        ]
         return {
             "tokens": [_shown(said.data) for said in tokens],
             "token_logprobs": [said.logprob for said in tokens],
             "top_logprobs": likeliest if top else None,
-            "text_offset": offsets,
+            "text_offset": [said.offset for said in tokens],
         }
 
     def _usage(self) -> Json:
@@ -164,7 +154,7 @@ class Answer:
         }
 
 
-def _token(data: bytes, logprob: float) -> Json:
+def _token(data: bytes, logprob: float | None) -> Json:
     return {"token": _shown(data), "logprob": logprob, "bytes": list(data)}
 
 

@@ -40,11 +40,15 @@ class Engine:
     def start(self) -> None:
         self._thread.start()
 
-    def stop(self) -> None:
-        """Ends what is in progress, which fails, and the thread."""
+    def halt(self) -> None:
+        """Ends what is in progress, which fails, and soon the thread; does not wait for that."""
         with self._wake:
             self._stopping = True
             self._wake.notify()
+
+    def stop(self) -> None:
+        """The same, and waits for the thread."""
+        self.halt()
         self._thread.join()
 
     def is_running(self) -> bool:
@@ -81,9 +85,11 @@ class Engine:
         finally:
             with self._wake:
                 self._stopping = True
-                for ticket in self._waiting:
-                    ticket.sink(Failed(problem))
+                waiting = list(self._waiting)
                 self._waiting.clear()
+                self._metrics.queue.set(0)
+            for ticket in waiting:
+                ticket.sink(Failed(problem))
             self._scheduler.fail(problem)
 
     def _admit(self) -> bool:

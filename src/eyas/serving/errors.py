@@ -44,3 +44,8 @@ class ApiError(Exception):
 
     def response(self) -> JSONResponse:
         return JSONResponse(self.body(), self.status, self.headers)
+
+
+def wrong(field: str, problem: str, code: str | None = None) -> ApiError:
+    """A field that cannot be as the client gave it."""
+    return ApiError(400, f"{field!r} {problem}", field, code)

@@ -40,7 +40,7 @@ class Exchange:
         while self._open:
             number, event = await self._events.get()
             if isinstance(event, Failed):
-                raise ApiError(500, event.problem)
+                raise ApiError(500 if self._engine.is_running() else 503, event.problem)
             self._open -= isinstance(event, Ended)
             yield number, event
 

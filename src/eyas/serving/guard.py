@@ -2,6 +2,7 @@
 
 import hashlib
 import hmac
+from dataclasses import dataclass
 
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -10,6 +11,24 @@ from eyas.serving.address import is_loopback
 from eyas.serving.errors import ApiError
 
 _OPEN = "/health"
+
+
+@dataclass(frozen=True)
+class Access:
+    """Who may use a server: with what key, and pages of what other origins in a browser."""
+
+    api_key: str | None = None
+    origins: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        for origin in self.origins:
+            scheme, _, host = origin.partition("://")
+            if origin != "*" and (scheme not in ("http", "https") or not host or "/" in host):
+                raise ValueError(
+                    f"allow_origin = {origin} must be an origin, as https://example.org:8080"
+                )
+        if "*" in self.origins and self.api_key is None:
+            raise ValueError("allow_origin = * lets every page use the model: it needs an API key")
 
 
 class Guard:

@@ -17,7 +17,8 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
-from starlette.requests import Request
+from starlette.middleware.cors import CORSMiddleware
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -27,11 +28,12 @@ from eyas.serving.body import read_body
 from eyas.serving.engine import Engine
 from eyas.serving.errors import ApiError
 from eyas.serving.exchange import Exchange
-from eyas.serving.guard import Guard
+from eyas.serving.guard import Access, Guard
 from eyas.serving.metrics import Metrics
 from eyas.serving.orders import Desk, Order
 
 _GONE = 499  # nginx's, for a client that went away
+_MORE = 256  # requests beside those that generate or wait
 
 
 @dataclass(frozen=True)
@@ -144,11 +146,20 @@ async def _whole(request: Request, exchange: Exchange, answer: Answer) -> Respon
     return JSONResponse(answer.whole()) if done else Response(status_code=_GONE)
 
 
-class Counted:
-    """Counts requests by path and status, and times those that generate."""
+_CROWDED = ApiError(
+    503,
+    "too many requests at once; try again in a few seconds",
+    code="overloaded",
+    headers={"Retry-After": "3"},
+)
 
-    def __init__(self, app: ASGIApp, metrics: Metrics, paths: Iterable[str]) -> None:
+
+class Counted:
+    """Counts requests by path and status, times those that generate, and refuses too many."""
+
+    def __init__(self, app: ASGIApp, metrics: Metrics, paths: Iterable[str], most: int) -> None:
         self._app, self._metrics, self._paths = app, metrics, frozenset(paths)
+        self._now, self._most = 0, most
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -163,15 +174,18 @@ class Counted:
             await send(message)
 
         path = scope["path"] if scope["path"] in self._paths else "other"
+        app = _CROWDED.response() if self._now >= self._most else self._app
+        self._now += 1
         try:
-            await self._app(scope, receive, counting)
+            await app(scope, receive, counting)
         finally:
+            self._now -= 1
             self._metrics.requests.labels(path, str(status)).inc()
             if scope["method"] == "POST" and status == 200:
                 self._metrics.seconds.observe(time.monotonic() - begun)
 
 
-def application(api: Api, api_key: str | None) -> Starlette:
+def application(api: Api, access: Access) -> Starlette:
     """The server's ASGI application; the engine runs as long as it does."""
 
     @asynccontextmanager
@@ -189,13 +203,22 @@ def application(api: Api, api_key: str | None) -> Starlette:
         Route("/metrics", api.measured),
     ]
     paths = [route.path for route in routes]
+    capacity = api.desk.capacity
+    most = capacity.max_rows + capacity.max_queue + _MORE
     return Starlette(
         routes=routes,
         middleware=[
-            Middleware(Counted, metrics=api.metrics, paths=paths),
-            Middleware(Guard, api_key=api_key),
+            # A browser asks before it sends a key, and shows pages no answer without these headers.
+            Middleware(CORSMiddleware, allow_origins=access.origins, allow_headers=["*"]),
+            Middleware(Counted, metrics=api.metrics, paths=paths, most=most),
+            Middleware(Guard, api_key=access.api_key),
         ],
-        exception_handlers={ApiError: _told, HTTPException: _no_route, Exception: _fault},
+        exception_handlers={
+            ApiError: _told,
+            ClientDisconnect: _gone,
+            HTTPException: _no_route,
+            Exception: _fault,
+        },
         lifespan=lifespan,
     )
 
@@ -205,10 +228,14 @@ async def _told(_: Request, error: Exception) -> Response:
     return error.response()
 
 
+async def _gone(_: Request, error: Exception) -> Response:  # noqa: ARG001
+    return Response(status_code=_GONE)
+
+
 async def _no_route(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     what = {404: "there is nothing at", 405: "another method is needed at"}
-    problem = f"{what.get(error.status_code, error.detail)} {request.url.path[:200]}"
+    problem = f"{what.get(error.status_code, error.detail)} {request.url.path[:200]!r}"
     headers: Any = error.headers
     return ApiError(
         error.status_code,

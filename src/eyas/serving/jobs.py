@@ -20,15 +20,18 @@ class Job:
     seeds: tuple[int, ...]
     form: Form
     top_logprobs: int | None  # None: no logprobs at all
+    bias: tuple[tuple[int, float], ...] = ()  # what is added to the logits of some tokens
+    echo: str | None = None  # the prompt's text, where it is said before the answer
 
 
 @dataclass(frozen=True)
 class TokenSaid:
-    """A token with the logarithm of its probability, before penalties and sampling settings."""
+    """A token with the logarithm of its probability; see `logprobs`."""
 
     data: bytes
-    logprob: float
-    top: tuple[tuple[bytes, float], ...] = ()
+    logprob: float | None  # None: nothing stands before it
+    top: tuple[tuple[bytes, float], ...]
+    offset: int  # characters before it
 
 
 @dataclass(frozen=True)

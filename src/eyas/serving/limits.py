@@ -12,7 +12,7 @@ class LimitsConfig:
 
     max_tokens: Annotated[int, "tokens of an answer"] = 4096
     max_prompt_tokens: Annotated[int, "tokens of a prompt"] = 32768
-    max_body_kib: Annotated[int, "size of a request"] = 4096
+    max_body_kib: Annotated[int, "size of a request"] = 1024
     body_seconds: Annotated[float, "time that a client has to send a request"] = 30.0
 
     def __post_init__(self) -> None:

@@ -1,8 +1,9 @@
-"""Continuous batching: at every token, one forward for all rows of a model.
+"""Continuous batching: at every token, one forward for all rows over a base.
 
 The state of a row is a value of fixed size, so that rows join and leave between any two tokens.
-A step reads at most `slice_tokens` of prompts, taken in turns, and then generates a token of every
-row: a long prompt delays the others by one slice a token, and never by its length.
+A step reads at most `slice_tokens` of prompts, taken in turns: a long prompt delays the others by
+one slice a token, and never by its length. Then every row, those whose prompt has just been read
+among them, draws its next token, and the rows that go on read it together.
 """
 
 import time
@@ -16,10 +17,11 @@ from jaxtyping import Float
 from torch import Tensor
 
 from eyas.errors import UserError
-from eyas.generation.compiled import CompiledTokens, compiled
-from eyas.models import Model, State
+from eyas.models import State
 from eyas.serving.batch import joined, rows_of
+from eyas.serving.forward import Forward
 from eyas.serving.jobs import Failed, Ticket
+from eyas.serving.logprobs import Scored, scored
 from eyas.serving.metrics import Metrics
 from eyas.serving.prefixes import Prefixes
 from eyas.serving.row import Row
@@ -34,18 +36,21 @@ class _Prompt:
     cached: int  # of them known before
     state: State
     hidden: Float[Tensor, "1 1 C"] | None  # after the last token read
+    scores: list[Scored]  # of its tokens, where they are asked for
 
 
 @dataclass
 class _Group:
-    """The rows of one model, and their states side by side in their order."""
+    """The rows of one forward; their states, and what the head is to read, in their order."""
 
-    model: Model | CompiledTokens
+    forward: Forward
     rows: list[Row] = field(default_factory=list)
     state: State = ()
+    hidden: Float[Tensor, "B 1 C"] = field(default_factory=lambda: torch.empty(0))
 
-    def join(self, rows: list[Row], state: State) -> None:
+    def join(self, rows: list[Row], state: State, hidden: Float[Tensor, "B 1 C"]) -> None:
         self.state = joined([self.state, state]) if self.rows else state
+        self.hidden = torch.cat((self.hidden, hidden)) if self.rows else hidden
         self.rows = self.rows + rows
 
     def keep(self, wanted: Callable[[Row], bool]) -> None:
@@ -53,6 +58,7 @@ class _Group:
         if len(kept) == len(self.rows):
             return
         self.state = rows_of(self.state, kept) if kept else ()
+        self.hidden = self.hidden[kept]
         self.rows = [self.rows[i] for i in kept]
 
 
@@ -64,7 +70,6 @@ class Scheduler:
         self._prefixes, self._metrics = prefixes, metrics
         self._prompts: deque[_Prompt] = deque()
         self._groups: dict[int, _Group] = {}
-        self._readers: dict[int, Model | CompiledTokens] = {}
 
     def places(self) -> int:
         """How many rows there are, or will be once the prompts are read."""
@@ -73,11 +78,12 @@ class Scheduler:
 
     def add(self, ticket: Ticket) -> None:
         job = ticket.job
-        known = self._prefixes.longest(job.served.name, job.tokens)
+        known = None if _is_scored(ticket) else self._prefixes.longest(job.served.name, job.tokens)
         if known is None:
-            prompt = _Prompt(ticket, 0, 0, job.served.initial, None)
+            first = [Scored(job.tokens[0], None)]
+            prompt = _Prompt(ticket, 0, 0, job.served.initial, None, first)
         else:
-            prompt = _Prompt(ticket, known.length, known.length, known.state, known.hidden)
+            prompt = _Prompt(ticket, known.length, known.length, known.state, known.hidden, [])
         self._prompts.append(prompt)
         self._metrics.prompt_tokens.inc(len(job.tokens))
         self._metrics.cached_tokens.inc(prompt.cached)
@@ -109,15 +115,17 @@ class Scheduler:
     def _read(self, prompt: _Prompt, budget: int) -> int:
         """Reads on in a prompt; gives the number of tokens read."""
         job, size = prompt.ticket.job, self._slice_tokens
-        begin, model = prompt.done, job.served.model
+        begin, served = prompt.done, job.served
         # Slices end where those of other prompts do, so that equal beginnings are found.
         end = min(len(job.tokens), (begin // size + 1) * size, begin + budget)
         if end > begin:
             part = torch.tensor([job.tokens[begin:end]])
-            hidden, prompt.state = model.hidden(part, prompt.state)
+            hidden, prompt.state = served.forward.hidden(part, prompt.state, [served.name])
             prompt.done, prompt.hidden = end, hidden[:, -1:].clone()
+            if _is_scored(prompt.ticket):
+                prompt.scores += _scores(prompt.ticket, begin, served.forward.logits(hidden)[0])
             if _is_worth_keeping(end, len(job.tokens), size):
-                self._prefixes.keep(job.served.name, job.tokens[:end], prompt.state, prompt.hidden)
+                self._prefixes.keep(served.name, job.tokens[:end], prompt.state, prompt.hidden)
         if end == len(job.tokens):
             self._begin_rows(prompt)
         else:
@@ -125,44 +133,39 @@ class Scheduler:
         return end - begin
 
     def _begin_rows(self, prompt: _Prompt) -> None:
-        ticket, model = prompt.ticket, prompt.ticket.job.served.model
-        assert prompt.hidden is not None
-        logits = model.head(prompt.hidden)[0, 0]
-        rows = [Row(ticket, i, prompt.cached) for i in range(len(ticket.job.seeds))]
+        ticket, forward, hidden = prompt.ticket, prompt.ticket.job.served.forward, prompt.hidden
+        assert hidden is not None
         self._metrics.first_token.observe(time.monotonic() - ticket.begun)
-        self._draw(rows, [logits] * len(rows))
+        rows = [Row(ticket, i, prompt.cached) for i in range(len(ticket.job.seeds))]
+        for row in rows:
+            row.begin(prompt.scores)
         rows = [row for row in rows if not row.reason]
         if rows:
-            group = self._groups.setdefault(id(model), _Group(self._reader(model)))
-            group.join(rows, joined([prompt.state] * len(rows)))
-
-    def _reader(self, model: Model) -> Model | CompiledTokens:
-        """The model as it reads single tokens fastest here."""
-        if id(model) not in self._readers:
-            self._readers[id(model)] = compiled(model)
-        return self._readers[id(model)]
+            group = self._groups.setdefault(id(forward), _Group(forward))
+            group.join(rows, joined([prompt.state] * len(rows)), hidden.expand(len(rows), -1, -1))
 
     def _generate(self, group: _Group) -> None:
+        """Every row draws a token, and the rows that go on read it."""
         if not group.rows:
             return
-        tokens = torch.tensor([[row.generated[-1]] for row in group.rows])
-        hidden, group.state = group.model.hidden(tokens, group.state)
-        logits = group.model.head(hidden)[:, 0]
         self._metrics.batch.observe(len(group.rows))
-        self._draw(group.rows, list(logits))
-        for i, row in enumerate(group.rows):
-            if row.reason and not row.ticket.cancelled:
-                name = row.ticket.job.served.name
-                self._prefixes.keep(
-                    name, row.read, rows_of(group.state, [i]), hidden[i : i + 1].clone()
-                )
-        group.keep(lambda row: not row.reason)
-
-    def _draw(self, rows: Sequence[Row], logits: Sequence[Float[Tensor, "V"]]) -> None:
-        for row, scores in zip(rows, logits, strict=True):
+        logits = group.forward.logits(group.hidden)[:, 0]
+        for row, scores in zip(group.rows, logits, strict=True):
             with self._failing([row.ticket]):
                 row.take(scores)
-        self._metrics.generated_tokens.inc(len(rows))
+        self._metrics.generated_tokens.inc(len(group.rows))
+        self._keep_ended(group)
+        group.keep(lambda row: not (row.reason or row.ticket.cancelled))
+        if group.rows:
+            tokens = torch.tensor([[row.generated[-1]] for row in group.rows])
+            names = [row.ticket.job.served.name for row in group.rows]
+            group.hidden, group.state = group.forward.hidden(tokens, group.state, names)
+
+    def _keep_ended(self, group: _Group) -> None:
+        for i, row in enumerate(group.rows):
+            if row.reason and not row.ticket.cancelled:
+                name, state = row.ticket.job.served.name, rows_of(group.state, [i])
+                self._prefixes.keep(name, row.read, state, group.hidden[i : i + 1].clone())
 
     @contextmanager
     def _failing(self, tickets: Sequence[Ticket]) -> Iterator[None]:
@@ -183,6 +186,19 @@ def _fail(tickets: Sequence[Ticket], problem: str) -> None:
         if not ticket.cancelled:
             ticket.cancelled = True
             ticket.sink(Failed(problem))
+
+
+def _is_scored(ticket: Ticket) -> bool:
+    """Whether the client wants to read how likely the prompt is."""
+    return ticket.job.echo is not None and ticket.job.top_logprobs is not None
+
+
+def _scores(ticket: Ticket, begin: int, logits: Float[Tensor, "T V"]) -> list[Scored]:
+    """Of the tokens behind those that were read, from `begin` on."""
+    tokens, top = ticket.job.tokens[begin + 1 :], ticket.job.top_logprobs
+    assert top is not None
+    # The last one read may be the prompt's last: what follows it is drawn.
+    return [scored(row, token, top) for row, token in zip(logits, tokens, strict=False)]
 
 
 def _is_worth_keeping(end: int, length: int, size: int) -> bool:
