@@ -61,13 +61,17 @@ class LowRankLinear(AdaptedLinear):
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> "LowRankLinear":
         """Over a quantized base no step reads where the factors started: it stays on the CPU."""
-        stays = dict(self._buffers) if self.residual_A is not None else {}
+        stays = self.unread()
         self._buffers.update(dict.fromkeys(stays))
         super()._apply(fn, recurse)
         self._buffers.update(
             {k: b if b is None or b.is_meta else b.cpu() for k, b in stays.items()}
         )
         return self
+
+    def unread(self) -> dict[str, Tensor | None]:
+        """The tensors that no step reads, which wait in main memory."""
+        return dict(self._buffers) if self.residual_A is not None else {}
 
     def delta(self) -> Float[Tensor, "O I"]:
         up, down = (factor.detach() for factor in self._factors())
