@@ -3,13 +3,10 @@
 import copy
 import http.client
 import json
-import logging
 import random
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
-
-import pytest
 
 from eyas.serving.limits import CapacityConfig, LimitsConfig
 
@@ -45,18 +42,6 @@ ODD: list[Any] = [
     [257], {"type": "text"}, {"type": "image_url"}, "a" * 700, ["a"] * 70, 
     {str(i): 0 for i in range(300)},
 ]  # fmt: skip
-
-
-@pytest.fixture
-def faults() -> Iterator[list[str]]:
-    """What the server logs as an error of its own."""
-    told: list[str] = []
-    handler = logging.Handler(logging.ERROR)
-    handler.emit = lambda record: told.append(record.getMessage() + str(record.exc_info))
-    log = logging.getLogger("uvicorn.error")
-    log.addHandler(handler)
-    yield told
-    log.removeHandler(handler)
 
 
 def places(value: Any) -> list[tuple[Any, Any]]:

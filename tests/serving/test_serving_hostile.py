@@ -179,6 +179,53 @@ def test_slow_clients(start, served) -> None:
         assert sent(b"\x16\x03\x01 no HTTP\r\n\r\n").startswith(b"HTTP/1.1 400")
 
 
+def test_clients_that_do_not_read(start, served, await_, faults) -> None:
+    """Their connection is ended, and so is what they asked for."""
+    long = {"model": "base", "prompt": "\x01" * 2000, "max_tokens": 4000, "echo": True, "n": 8}
+    with start(served, limits=LimitsConfig(body_seconds=0.3)) as running:
+        running.socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
+        client = socket.socket()
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        client.connect(("127.0.0.1", running.port))
+        body = json.dumps({**long, "logit_bias": {"0": -100}, "stream": True}).encode()
+        head = f"POST {TEXT} HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(body)}\r\n"
+        client.sendall(head.encode() + b"Content-Type: application/json\r\n\r\n" + body)
+        await_(lambda: gauge(running.port, "eyas_rows") == 8)
+        await_(lambda: gauge(running.port, "eyas_requests_cancelled_total") == 1)
+        await_(lambda: gauge(running.port, "eyas_rows") == 0)
+        client.close()
+    assert not faults
+
+
+def test_an_upload_that_breaks_off_is_no_fault(running, await_, faults) -> None:
+    name = 'eyas_requests_total{path="/v1/completions",status="499"}'
+    head = f"POST {TEXT} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+    with socket.create_connection(("127.0.0.1", running.port)) as client:
+        client.sendall(head.encode() + b"Content-Length: 99\r\n\r\n{")
+    await_(lambda: gauge(running.port, name) == 1)
+    assert not faults
+
+
+def test_what_costs_much_to_refuse_is_refused_at_once(running) -> None:
+    """Each of these took many seconds, and gigabytes, when every mistake was looked for."""
+    messages = b'{"model": "base", "messages": ['
+    bodies = {
+        "'messages.0'": messages + b"1," * 500_000 + b"1]}",
+        "'messages.0.role'": messages + b"{}," * 300_000 + b"{}]}",
+        "'messages.0.tool_calls.0'": (
+            messages + b'{"role": "user", "tool_calls": [' + b"1," * 500_000 + b"1]}]}"
+        ),
+        "object of 80001 fields": b'{"a": 0'
+        + b"".join(b',"%d":1' % i for i in range(80_000))
+        + b"}",
+    }
+    for said, body in bodies.items():
+        begun = time.monotonic()
+        status, message = refused(running.port, CHAT, body)
+        assert (status, said in message) == (400, True), message
+        assert time.monotonic() - begun < 5
+
+
 def test_clients_that_go_away_free_their_places(start, served, await_) -> None:
     long = {"model": "base", "prompt": "a", "max_tokens": 4000, "temperature": 0}
     with start(served, CapacityConfig(max_rows=1)) as running:
@@ -221,4 +268,5 @@ def gauge(port: int, name: str) -> float:
     connection.request("GET", "/metrics")
     lines = connection.getresponse().read().decode().splitlines()
     connection.close()
-    return next(float(line.split()[1]) for line in lines if line.startswith(f"{name} "))
+    found = (float(line.rsplit(" ", 1)[1]) for line in lines if line.startswith(f"{name} "))
+    return next(found, 0.0)
