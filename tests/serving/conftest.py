@@ -1,5 +1,7 @@
 """A server on a free port of this machine, in a thread of its own, over the embedded model."""
 
+import logging
+import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -16,7 +18,7 @@ from eyas.serving.address import AddressConfig, listen, url_of
 from eyas.serving.guard import Access
 from eyas.serving.limits import CapacityConfig, LimitsConfig
 from eyas.serving.served import Served, Sources, open_served
-from eyas.serving.server import server
+from eyas.serving.server import Server, server
 
 BASE = Path(eyas.__file__).parent / "demo" / "base.pth"
 ENGINE, LIMITS, ANYBODY = CapacityConfig(), LimitsConfig(), Access()
@@ -29,6 +31,8 @@ class Running:
     url: str
     port: int
     served: dict[str, Served]
+    server: Server
+    socket: socket.socket
 
     def client(self, key: str = "none", retries: int = 0) -> openai.OpenAI:
         return openai.OpenAI(base_url=self.url, api_key=key, max_retries=retries, timeout=60)
@@ -48,7 +52,7 @@ def serving(
         thread.start()
         try:
             _await(lambda: runs.started)
-            yield Running(url_of(listening), listening.getsockname()[1], served)
+            yield Running(url_of(listening), listening.getsockname()[1], served, runs, listening)
         finally:
             runs.should_exit = True
             thread.join(30)
@@ -66,6 +70,18 @@ def _await(what: Callable[[], bool], seconds: float = 20) -> None:
 def await_() -> Callable[..., None]:
     """Waits until a condition holds."""
     return _await
+
+
+@pytest.fixture
+def faults() -> Iterator[list[str]]:
+    """What a server logs as an error of its own."""
+    told: list[str] = []
+    handler = logging.Handler(logging.ERROR)
+    handler.emit = lambda record: told.append(record.getMessage() + str(record.exc_info))
+    log = logging.getLogger("uvicorn.error")
+    log.addHandler(handler)
+    yield told
+    log.removeHandler(handler)
 
 
 @pytest.fixture(scope="session")

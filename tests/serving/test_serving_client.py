@@ -1,6 +1,7 @@
 """The real `openai` client against a server over the embedded model."""
 
 import math
+import signal
 import time
 
 import openai
@@ -154,6 +155,18 @@ def test_logprobs(running, served) -> None:
     chat = running.client().chat.completions.create(
         model="base", messages=USER, max_tokens=6, logprobs=True, top_logprobs=2, **FREE
     )
+    echoed = running.client().completions.create(
+        model="base", prompt=PROMPT + found.choices[0].text, max_tokens=0, echo=True, logprobs=3
+    )
+    again = echoed.choices[0].logprobs
+    assert again.tokens == [*PROMPT, *told.tokens]
+    assert again.token_logprobs[0] is None
+    everything = logits[0].double().log_softmax(-1)
+    for i, token in enumerate(read[1:]):
+        assert math.isclose(again.token_logprobs[i + 1], everything[i, token], abs_tol=1e-4)
+    assert again.top_logprobs[-5:] == [
+        pytest.approx(likeliest, abs=1e-4) for likeliest in told.top_logprobs
+    ]
     content = chat.choices[0].logprobs.content
     assert [len(token.top_logprobs) for token in content] == [2] * len(content)
     assert content[0].token == content[0].top_logprobs[0].token
@@ -218,3 +231,44 @@ def test_the_key_is_asked_for(start, served) -> None:
         assert http.get(f"{root}/metrics").status_code == 401
         assert http.get(f"{root}/v1/models", headers={"Authorization": "Bearer é".encode()}
                         ).status_code == 401  # fmt: skip
+
+
+def test_pages_of_other_origins(start, served) -> None:
+    asks = {"Access-Control-Request-Method": "POST"}
+    with start(served, access=Access(origins=("https://a.example",))) as running:
+        http, root = running.client()._client, running.url
+        for origin, allowed in (("https://a.example", True), ("https://b.example", False)):
+            head = {"Origin": origin}
+            preflight = http.options(f"{root}/chat/completions", headers={**head, **asks})
+            assert (preflight.status_code == 200) == allowed
+            for answer in (http.get(f"{root}/models", headers=head), preflight):
+                told = answer.headers.get("access-control-allow-origin")
+                assert told == (origin if allowed else None)
+
+
+def test_no_page_of_another_origin_by_default(running) -> None:
+    answer = running.client()._client.get(f"{running.url}/models", headers={"Origin": "http://a"})
+    assert not any(name.startswith("access-control") for name in answer.headers)
+
+
+def test_the_server_stops_at_the_second_signal(start, served, faults) -> None:
+    endless = {"model": "base", "prompt": "a", "max_tokens": 4000, "stream": True, **FREE}
+    with start(served) as running:
+        stream = running.client().completions.create(**endless, logit_bias={"0": -100})
+        next(stream)
+        for _ in range(2):
+            running.server.handle_exit(signal.SIGTERM, None)
+        with pytest.raises(openai.APIError, match="the server is stopping"):
+            list(stream)
+    assert not running.server.failed
+    assert not faults
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_a_fault_of_the_engine_ends_the_server(start, served, await_, monkeypatch) -> None:
+    """What watches over it begins it again; nobody waits for an answer that cannot come."""
+    with start(served) as running:
+        monkeypatch.setattr(served["base"].forward.model, "hidden", lambda *_: 1 / 0)
+        with pytest.raises(openai.InternalServerError, match="the server has failed"):
+            running.client().completions.create(model="base", prompt="b", max_tokens=4)
+        await_(lambda: running.server.failed)

@@ -209,7 +209,12 @@ def application(api: Api, access: Access) -> Starlette:
         routes=routes,
         middleware=[
             # A browser asks before it sends a key, and shows pages no answer without these headers.
-            Middleware(CORSMiddleware, allow_origins=access.origins, allow_headers=["*"]),
+            Middleware(
+                CORSMiddleware,
+                allow_origins=access.origins,
+                allow_methods=["GET", "POST"],
+                allow_headers=["*"],
+            ),
             Middleware(Counted, metrics=api.metrics, paths=paths, most=most),
             Middleware(Guard, api_key=access.api_key),
         ],

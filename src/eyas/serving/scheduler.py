@@ -38,6 +38,9 @@ class _Prompt:
     hidden: Float[Tensor, "1 1 C"] | None  # after the last token read
     scores: list[Scored]  # of its tokens, where they are asked for
 
+    def is_read(self) -> bool:
+        return self.done == len(self.ticket.job.tokens)
+
 
 @dataclass
 class _Group:
@@ -93,9 +96,12 @@ class Scheduler:
         self._drop_cancelled()
         budget = self._slice_tokens
         while self._prompts and budget > 0:
-            prompt = self._prompts.popleft()
+            prompt = self._prompts[0]
             with self._failing([prompt.ticket]):
                 budget -= self._read(prompt, budget)
+            self._prompts.rotate(-1)
+            if prompt.ticket.cancelled or prompt.is_read():
+                self._prompts.pop()
         for group in self._groups.values():
             with self._failing([row.ticket for row in group.rows]):
                 self._generate(group)
@@ -128,8 +134,6 @@ class Scheduler:
                 self._prefixes.keep(served.name, job.tokens[:end], prompt.state, prompt.hidden)
         if end == len(job.tokens):
             self._begin_rows(prompt)
-        else:
-            self._prompts.append(prompt)
         return end - begin
 
     def _begin_rows(self, prompt: _Prompt) -> None:

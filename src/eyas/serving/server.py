@@ -44,7 +44,7 @@ class Server(uvicorn.Server):
             super().handle_exit(sig, frame)
 
     async def on_tick(self, counter: int) -> bool:
-        self.failed = not self._engine.is_running()
+        self.failed = not (self.should_exit or self._engine.is_running())
         return self.failed or await super().on_tick(counter)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
