@@ -2,8 +2,9 @@
 
 python benchmarks/generation.py [--tokens N] [--prompt N] [--repeats N] [--threads N] [--out FILE]
 
-A random model of RWKV-7's 0.1B shape, the same weights for all. Each program stays in a process of
-its own and all take turns; the ratios are medians of those within a turn. With one thread a run is
+A random model of RWKV-7's 0.1B shape, the same weights for all, which are bfloat16's; those of 16
+and 32 bits come from files of that type. Each program stays in a process of its own and all take
+turns; the ratios are medians of those within a turn. With one thread a run is
 timed by its own processor time, which neighbors on the machine disturb little. The bandwidth is
 that of a sum over 256 MiB, measured in every turn; `of bandwidth` is the share of it that reading
 every weight but the embedding once a token takes. llama.cpp is left out where `llama_cpp` cannot be
@@ -33,13 +34,12 @@ from eyas.exporting import gguf
 from eyas.exporting.weights import read_weights
 from eyas.generation.compiled import compiled
 from eyas.models import Shape, create, load
-from eyas.quant import FrozenConfig, cast_frozen, quantize_frozen
+from eyas.quant import FrozenConfig, quantize_frozen
 
 SHAPE = Shape("x070", 12, 768, 12, 3072, 65536, {"w": 64, "a": 64, "v": 32, "g": 128})
+FILES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 EYAS = {
-    "fp32": FrozenConfig(storage="fp32"),
-    "bf16": FrozenConfig(storage="bf16"),
-    "fp16": FrozenConfig(storage="fp16"),
+    **dict.fromkeys(FILES, FrozenConfig()),
     "int8": FrozenConfig(quant="int8", quant_head=True),
     "nf4": FrozenConfig(quant="nf4", quant_head=True),
 }
@@ -84,8 +84,7 @@ class Worker:
 
 def eyas_runs(kept: str, folder: Path, threads: int) -> tuple[Run, Run, int]:
     torch.set_num_threads(threads)
-    model = load(folder / "model.pth")
-    cast_frozen(model, EYAS[kept])
+    model = load(folder / f"{kept if kept in FILES else 'bf16'}.pth")
     quantize_frozen(model, EYAS[kept])
     forward = compiled(model)
     state = forward(torch.tensor([[1]]))[1]
@@ -106,7 +105,7 @@ def rwkv_runs(kept: str, folder: Path, threads: int) -> tuple[Run, Run, int]:
     torch.set_num_threads(threads)
     from rwkv.model import RWKV
 
-    model = RWKV(model=str(folder / "model"), strategy=f"cpu {kept}")
+    model = RWKV(model=str(folder / kept), strategy=f"cpu {kept}")
     state = model.forward([1], None)[1]
 
     def tokens(count: int) -> None:
@@ -117,7 +116,7 @@ def rwkv_runs(kept: str, folder: Path, threads: int) -> tuple[Run, Run, int]:
     def prompt(count: int) -> None:
         model.forward(list(range(count)), None)
 
-    numbers = sum(prod(w.shape) for w in read_weights(folder / "model.pth"))
+    numbers = sum(prod(w.shape) for w in read_weights(folder / f"{kept}.pth"))
     each = 4 if kept == "fp32" else 2
     return tokens, prompt, each * (numbers - SHAPE.vocab_size * SHAPE.width)
 
@@ -167,11 +166,13 @@ def write_models(folder: Path, with_llama: bool) -> None:
     generator = torch.Generator().manual_seed(0)
     weights = create(SHAPE, 0).state_dict()
     noisy = {k: w + 0.02 * torch.randn(w.shape, generator=generator) for k, w in weights.items()}
-    path = folder / "model.pth"
-    torch.save({name: tensor.bfloat16() for name, tensor in noisy.items()}, path)
-    for kept in LLAMA if with_llama else ():
+    path = folder / "bf16.pth"
+    for name, dtype in FILES.items():
+        kept = {key: tensor.bfloat16().to(dtype) for key, tensor in noisy.items()}
+        torch.save(kept, folder / f"{name}.pth")
+    for theirs in LLAMA if with_llama else ():
         tokenizer = tokenizer_for(SHAPE.vocab_size, path, "world")
-        gguf.write(read_weights(path), folder / f"{kept}.gguf", tokenizer, kept)
+        gguf.write(read_weights(path), folder / f"{theirs}.gguf", tokenizer, theirs)
 
 
 def bandwidth(numbers: torch.Tensor, threads: int) -> float:

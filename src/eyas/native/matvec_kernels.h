@@ -19,7 +19,7 @@ inline void sum_row(const Plain<T>& weight, const float* x, int64_t in, Vec<floa
     Vec<float> sums[ROWS][kChains] = {};
     int64_t i = 0;
     for (; i + int64_t(kBlock) <= in; i += kBlock) {
-        ask_ahead(weight.row + i, kBlock);
+        ask_ahead(weight.row + i, kBlock * sizeof(T));
         for (int n = 0; n < int(kBlock) / L; ++n) {
             const Vec<float> w = widen(weight.row + i + n * L);
             for (int r = 0; r < ROWS; ++r) {

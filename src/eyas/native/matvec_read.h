@@ -14,17 +14,19 @@ namespace EYAS_TARGET {
 using eyas::kBlock;
 using eyas::Product;
 
-// Asks for what is read so many bytes later, into the second cache. What a processor reads ahead by
-// itself depends on how its loads fall together, and is often half of what its memory gives; the
-// first cache has too few requests at a time.
+// Asks for one line in so many bytes of what is read so much later, into the second cache. A weight
+// is read straight on, which processors read ahead by themselves; but they stop at each page, and a
+// few requests beyond it make them go on. A request for every line would take their place, and is
+// slower.
 constexpr int64_t kAhead = 4096;
-template <class T>
-inline void ask_ahead(const T* from, int64_t count) {
+constexpr uintptr_t kAskedOnceIn = 256;
+inline void ask_ahead(const void* from, uintptr_t bytes) {
 #if defined(__GNUC__)
-    const char* const bytes = reinterpret_cast<const char*>(from) + kAhead;
-    for (int64_t i = 0; i < count * int64_t(sizeof(T)); i += 64) __builtin_prefetch(bytes + i, 0, 2);
+    if (uintptr_t(from) % kAskedOnceIn < bytes) {
+        __builtin_prefetch(static_cast<const char*>(from) + kAhead, 0, 2);
+    }
 #else
-    (void)from, (void)count;
+    (void)from, (void)bytes;
 #endif
 }
 
