@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: setup demo test check
+.PHONY: setup demo test check bench
 
 setup: .venv/.done
 
@@ -22,3 +22,12 @@ check: setup
 
 test: check
 	$(BIN)/pytest -n auto
+
+# The CPU's benchmarks in under twenty minutes; benchmarks/README.md has the longer ones. The
+# committed results are left alone.
+SHORT := operators tokenizer startup loading merging generation serve
+CUT_SHORT := step long_context memory
+
+bench: setup
+	for name in $(SHORT); do $(BIN)/python benchmarks/$$name.py --out build/$$name.json || exit 1; done
+	for name in $(CUT_SHORT); do $(BIN)/python benchmarks/$$name.py --short --out build/$$name.json || exit 1; done

@@ -23,6 +23,7 @@ UNIX = [
     "-g0",
     "-fvisibility=hidden",
     "-fno-math-errno",
+    "-fno-trapping-math",
     "-Wno-psabi",
     "-pthread",
 ]

@@ -18,6 +18,7 @@ GGUF = {  # relative RMS; llama.cpp rounds what goes into a matrix to the matrix
     "q5_0": 4e-2,
     "q4_1": 8e-2,
     "q4_0": 8e-2,
+    "mxfp4": 1e-1,
 }
 
 

@@ -8,6 +8,7 @@ run = eyas.Run("base.pth", "data.jsonl", out="runs/first", method=eyas.PiSSA(ran
 for event in eyas.train(run):                       # Step, Validated, Saved, Finished
     print(event)
 eyas.merge(run.out)                                 # one .pth
+eyas.export(run.out, "gguf", dtype="q8_0")          # for another program
 """
 
 from importlib import import_module
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from eyas.errors import UserError as UserError
     from eyas.generation.sampling import Sampling as Sampling
     from eyas.generation.stream import generate as generate
+    from eyas.interop.export import export as export
     from eyas.models import load as load
     from eyas.run import merge_run as merge
     from eyas.run import train as train
@@ -33,6 +35,7 @@ _HOMES = {
     "Run": "eyas.settings:Run",
     "Sampling": "eyas.generation.sampling:Sampling",
     "UserError": "eyas.errors:UserError",
+    "export": "eyas.interop.export:export",
     "generate": "eyas.generation.stream:generate",
     "load": "eyas.models:load",
     "merge": "eyas.run:merge_run",
@@ -46,6 +49,7 @@ __all__ = [
     "Run",
     "Sampling",
     "UserError",
+    "export",
     "generate",
     "load",
     "merge",

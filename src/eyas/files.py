@@ -22,10 +22,11 @@ _RUST = re.compile(r"\(os error (\d+)\)")
 
 
 @contextmanager
-def atomic_path(path: Path, needed_bytes: int = 0) -> Iterator[Path]:
+def atomic_path(path: Path, needed_bytes: int = 0, replaces_folder: bool = False) -> Iterator[Path]:
     """A temporary path beside `path`, renamed to it at the end of the block.
 
-    The caller creates a file there (or a folder with files, where `path` does not exist yet).
+    The caller creates a file there (or a folder with files, where `path` does not exist yet, or
+    is a folder and `replaces_folder` says so: for a moment neither of the two is there then).
     At the end everything is flushed to the disk (fsync) and then renamed; whatever is raised in
     the block, KeyboardInterrupt included, removes the temporary and leaves `path` as it was.
     A link is followed: the file it leads to is replaced. A file gets the mode of any new file,
@@ -36,15 +37,15 @@ def atomic_path(path: Path, needed_bytes: int = 0) -> Iterator[Path]:
     """
     target = Path(os.path.realpath(path))
     shown = final_path(path)
-    _check_target(shown, target)
+    _check_target(shown, target, replaces_folder)
     _check_space(shown, target.parent, needed_bytes)
-    temporary = target.with_name(f".{target.name}.{secrets.token_hex(4)}.tmp")
+    temporary = _temporary_beside(target)
     try:
         yield temporary
         if temporary.is_file():
             temporary.chmod(0o666 & ~_umask())  # safetensors makes files that others cannot read
         _flush(temporary)
-        os.replace(temporary, target)
+        _take_place(temporary, target)
     except BaseException as error:
         _remove(temporary)
         problem = _problem(error, shown, temporary, needed_bytes)
@@ -120,7 +121,28 @@ def _numbers(error: BaseException | None) -> set[int]:
     return found
 
 
-def _check_target(path: Path, target: Path) -> None:
+def _take_place(temporary: Path, target: Path) -> None:
+    """Renames it. A folder that is there is put aside first, and back if that fails."""
+    if not target.is_dir():
+        os.replace(temporary, target)
+        return
+    old = _temporary_beside(target)
+    os.rename(target, old)
+    try:
+        os.rename(temporary, target)
+    except BaseException:
+        os.rename(old, target)
+        raise
+    _remove(old)
+
+
+def _temporary_beside(target: Path) -> Path:
+    return target.with_name(f".{target.name}.{secrets.token_hex(4)}.tmp")
+
+
+def _check_target(path: Path, target: Path, replaces_folder: bool) -> None:
+    if target.is_dir() and replaces_folder:
+        return
     if target.exists() and not target.is_file():
         # Renaming over a device such as /dev/null would destroy it.
         raise UserError(f"{path}: exists and is not a file; name a file to write")

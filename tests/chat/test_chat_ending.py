@@ -21,6 +21,8 @@ ON, OFF = " <think", " <think>\n</think>"
         (">\na\n\nb\n</think>\n\nyes\n\nno", ON, ">\na\n\nb\n</think>\n\nyes"),
         (">\na\n\nb", ON, ">\na\n\nb"),
         (">\na</thin", ON, ">\na</thin"),
+        ("\na\n\nb</think>yes\n\nno", "Assistant: <think>\n", "\na\n\nb</think>yes"),
+        ("yes\n\nno", "Assistant: <think>x</think>\n", "yes"),
         ("\nyes\n\nno", OFF, "\nyes"),
         ("\n\nyes\n\nno", OFF, "\n\nyes"),
         ("\n", OFF, "\n"),

@@ -16,6 +16,7 @@ from eyas.chat.settings import ChatConfig, Settings
 from eyas.data import tokenizer_for
 from eyas.data.template import G1
 from eyas.errors import UserError
+from eyas.generation.stream import reader
 from eyas.models import load as load_model
 
 SETTINGS = Settings(ChatConfig(max_tokens=8))
@@ -30,7 +31,7 @@ def said(who: Speaker, talk: Conversation, question: str) -> Conversation:
 @pytest.mark.parametrize("version", ["x052", "x060", "x070"])
 def test_it_goes_on_as_if_it_had_never_been_away(version: str, tmp_path: Path) -> None:
     model = load_model(write_model(tmp_path / "m.pth", version))
-    who = Speaker(model, tokenizer_for(256, None, None), G1())
+    who = Speaker(model, tokenizer_for(256, None, None), G1(), reader(model))
     talk = said(who, said(who, Conversation("Sys"), "one"), "two")
     save(talk, "this model", tmp_path / "talk")
     loaded = load(tmp_path / "talk", "this model")

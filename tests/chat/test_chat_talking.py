@@ -1,6 +1,6 @@
 """What is typed in a chat, from questions to branches, on a model that says what it is told to."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -39,8 +39,8 @@ class Seen:
     def note(self, text: str) -> None:
         self.notes.append(text)
 
-    def compare(self, answers: list[tuple[str, str]]) -> None:
-        self.compared = answers
+    def compare(self, answers: Sequence[tuple[str, Iterator[str]]]) -> None:
+        self.compared = [(name, "".join(pieces).strip()) for name, pieces in answers]
 
 
 def chat(*texts: str, **opened) -> tuple[Chat, Seen]:
@@ -198,6 +198,16 @@ def test_compare() -> None:
     assert base.tokens("User: first\n\nAssistant: tuned one\n\nUser: second\n\nAssistant:") in (
         base.model.reads
     )
+
+
+def test_compare_asks_the_base_as_the_tuned_model_was_asked() -> None:
+    base = speaker(">\nx\n</think>\nyes\n\n")
+    talk, show = chat(">\ny\n</think>\nno\n\n", base=lambda: base)
+    typed(talk, "/think on", "q", "/think off", "/compare")
+    assert show.compared == [
+        ("base", "<think>\nx\n</think>\nyes"),
+        ("tuned", "<think>\ny\n</think>\nno"),
+    ]
 
 
 def test_reload_reads_the_conversation_anew() -> None:

@@ -13,9 +13,11 @@ from pathlib import Path
 
 import pytest
 import torch
+from rich.console import Console
 from weights import SHAPES, random_weights
 
 from eyas.cli.chat import Source
+from eyas.cli.chat_terminal import Terminal
 from eyas.demo.play import BASE
 
 QUESTION = "Denver is the home of Edgar, age 63."
@@ -164,6 +166,27 @@ def endless(path: Path) -> Path:
     weights["head.weight"][ord("a")] = 1
     torch.save(weights, path)
     return path
+
+
+def test_answers_side_by_side_grow_together() -> None:
+    pulled: list[str] = []
+
+    def said(*pieces: str):
+        for piece in pieces:
+            pulled.append(piece)
+            yield piece
+
+    console = Console(file=(shown := io.StringIO()), width=40, height=10, force_terminal=True)
+    answers = [("base", said("a1 ", "a2")), ("tuned", said("b1 ", "b2 ", "b3\n" * 30))]
+    Terminal(console).compare(answers)
+    assert pulled == ["a1 ", "b1 ", "a2", "b2 ", "b3\n" * 30]
+    lines = _CONTROLS.sub("", shown.getvalue()).replace("\r", "").splitlines()
+    final = [line.split() for line in lines[-33:]]
+    assert ["┃", "base", "┃", "tuned", "┃"] in final
+    assert ["│", "a1", "a2", "│", "b1", "b2", "b3", "│"] in final
+    assert final.count(["│", "│", "b3", "│"]) == 29
+    Terminal(console).compare([("base", said("好" * 99)), ("tuned", said("x" * 99))])
+    assert shown.getvalue().rpartition("tuned")[2].count("好") == 99
 
 
 _PROMPT = "\x1b[?2004h"  # pasting in brackets is switched on

@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
+import torch
 
 
 def scores(eyas, *words: str) -> dict[str, dict[str, dict[str, float]]]:
@@ -50,7 +51,49 @@ def test_answers_and_choices(folder: Path, eyas) -> None:
     code, out, _ = eyas("eval", "m.pth", "c.jsonl")
     assert code == 0
     assert "accuracy per byte" in out
-    assert "1 records with choices" in out
+    assert "Over 1 record with choices" in out
+    quoted = json.dumps({"question": "a", "choices": ["b", "c"], "answer": "1"})
+    (folder / "c.jsonl").write_text(f"{row}\n{quoted}\n")
+    code, _, err = eyas("eval", "m.pth", "c.jsonl")
+    assert code == 2
+    assert 'c.jsonl:2: has the text "1" as its "answer", which none of its choices is' in err
+
+
+def test_a_run_is_asked_in_the_words_it_was_trained_with(folder: Path, eyas) -> None:
+    rows = [{"question": f"{i}", "answer": "yes"} for i in range(4)]
+    (folder / "qa.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    (folder / "t.jinja").write_text(
+        "{%- for m in messages %}[{{ m.role }}]{{ m.content }}[end]{% endfor %}"
+        "{%- if add_generation_prompt %}[assistant]{% endif %}"
+    )
+    settings = ["--template", "t.jinja", "--ctx", "64", "--steps", "2", "--rank", "2"]
+    assert eyas("train", "m.pth", "qa.jsonl", *settings, "--out", "run")[0] == 0
+    asked = scores(eyas, "run", "qa.jsonl")
+    assert asked == scores(eyas, "run", "qa.jsonl", "--template", "t.jinja")
+    assert (
+        asked["loss"]["base"]
+        == scores(eyas, "m.pth", "qa.jsonl", "--template", "t.jinja")["loss"]["model"]
+    )
+    assert asked != scores(eyas, "m.pth", "qa.jsonl")
+    assert scores(eyas, "run/checkpoints/00000002", "qa.jsonl") == asked
+
+
+def test_logits_that_are_no_numbers(folder: Path, eyas) -> None:
+    weights = torch.load("m.pth")
+    torch.save({**weights, "ln_out.bias": torch.full((64,), torch.nan)}, folder / "nan.pth")
+    code, out, err = eyas("eval", "nan.pth", "d.jsonl", "--json", "s.json")
+    assert (code, out) == (2, "")
+    assert "logits are not finite" in err
+
+
+def test_a_base_that_was_moved(folder: Path, eyas) -> None:
+    settings = ["--ctx", "64", "--rank", "2", "--steps", "1", "--out", "run"]
+    assert eyas("train", "m.pth", "d.jsonl", *settings)[0] == 0
+    (folder / "m.pth").rename("moved.pth")
+    for words in (["eval", "run", "d.jsonl"], ["chat", "run"], ["merge", "run"]):
+        code, _, err = eyas(*words)
+        assert code == 2
+        assert "m.pth, is not there; say with --base where it is now" in err
 
 
 @pytest.mark.parametrize(

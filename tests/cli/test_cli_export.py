@@ -6,12 +6,14 @@ from pathlib import Path
 import pytest
 import torch
 from gguf import GGUFReader
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from weights import write_model
 
 from eyas.adapters import load_adapter
 from eyas.models import read_tensors
 from eyas.run import adapter_at
+
+SETTINGS = ("--ctx", "32", "--micro-batch", "4", "--steps", "2", "--lr", "1e-3", "--rank", "2")
 
 
 def train(eyas, *more: str) -> None:
@@ -33,7 +35,8 @@ def export(eyas, *arguments: str) -> str:
 
 
 def test_a_run_in_every_format(eyas, folder: Path) -> None:
-    train(eyas, "--method", "pissa", "--rank", "4", "--quant", "nf4", "--train-parts", "ln")
+    quick = ("--quant-iterations", "1")
+    train(eyas, "--rank", "4", "--quant", "nf4", "--train-parts", "ln", *quick)
     expected = merged(eyas)
     assert "adapted against merged" in export(eyas, "r", "--to", "pth", "--dtype", "fp32")
     out = export(eyas, "r", "--to", "st")
@@ -122,6 +125,29 @@ def test_a_base_that_is_not_at_hand(eyas, folder: Path) -> None:
     assert (folder / "moved-merged.st").read_bytes() == Path("r/moved-merged.st").read_bytes()
 
 
+def test_adapters_of_other_programs_are_to_be_converted(eyas) -> None:
+    train(eyas, "--method", "lora", "--rank", "2")
+    for name in ("foreign.pth", "peft-folder"):
+        assert eyas("convert", "r", name)[0] == 0
+        code, _, err = eyas("export", name, "--to", "st")
+        assert code == 2
+        assert f"eyas convert {name} a.safetensors --base MODEL makes one" in err
+    assert (
+        eyas("convert", "foreign.pth", "a.safetensors", "--base", "m.pth", "--alpha", "2")[0] == 0
+    )
+    export(eyas, "a.safetensors", "--to", "st", "--base", "m.pth")
+
+
+def test_a_state_needs_no_base(eyas, folder: Path) -> None:
+    train(eyas, "--method", "state", "--train-parts", "ln")
+    (folder / "m.pth").unlink()
+    out = export(eyas, "r", "--to", "state")
+    assert "and all else that was trained beside the state; --to pth and" in out
+    for out, dtype in (("s.state", "fp32"), ("s.safetensors", "bf16")):
+        code, _, err = eyas("export", "r", "--to", "state", "--out", out, "--dtype", dtype)
+        assert (code, f"--dtype {dtype}: " in err) == (2, True)
+
+
 def test_a_model_and_what_is_there_already(eyas, folder: Path) -> None:
     out = export(eyas, "m.pth", "--to", "gguf", "--dtype", "Q8_0")
     assert out.startswith("m-q8_0.gguf (")
@@ -133,8 +159,44 @@ def test_a_model_and_what_is_there_already(eyas, folder: Path) -> None:
     assert "m-q8_0.gguf: exists already; add --overwrite" in err
     export(eyas, "m.pth", "--to", "gguf", "--dtype", "q8_0", "--overwrite")
     assert export(eyas, "m.pth", "--to", "hf").startswith("m-hf (")
+    code, _, err = eyas("export", "m.pth", "--to", "hf")
+    assert (code, "m-hf: exists already; add --overwrite" in err) == (2, True)
+    index = folder / "m-hf" / "model.safetensors"
+    index.write_bytes(b"old")
+    export(eyas, "m.pth", "--to", "hf", "--overwrite")
+    assert len(load_file(index)) > 40
+    (folder / "m-hf" / "notes.txt").write_text("mine")
     code, _, err = eyas("export", "m.pth", "--to", "hf", "--overwrite")
-    assert "m-hf: exists already; remove it" in err
+    assert "m-hf: holds notes.txt, which no export writes; remove it" in err
+    assert (folder / "m-hf" / "notes.txt").exists()
+    (folder / "file").touch()
+    code, _, err = eyas("export", "m.pth", "--to", "hf", "--out", "file", "--overwrite")
+    assert "file: is a file, and --to hf writes a folder" in err
+    assert not list(folder.glob(".*"))
+
+
+def test_from_python(eyas) -> None:
+    import eyas as package
+
+    train(eyas, "--method", "lora", "--rank", "2")
+    exported = package.export("r", "gguf", dtype="q8_0")
+    assert exported.path == Path("r/m-merged-q8_0.gguf")
+    assert exported.nbytes == exported.path.stat().st_size
+    assert "AVX-512" in exported.notes[0]
+    with pytest.raises(package.UserError, match="exists already"):
+        package.export("r", "gguf", dtype="q8_0")
+
+
+def test_a_base_whose_file_is_sorted(folder: Path, eyas) -> None:
+    # rwkv.cpp joins x_r x_w x_k x_v x_a x_g as they come; safetensors sorts them.
+    save_file(torch.load("m.pth"), folder / "s.safetensors")
+    mixes = [f"blocks.1.att.x_{letter}" for letter in "rwkvag"]
+    export(eyas, "s.safetensors", "--to", "pth")
+    assert [name for name in torch.load("s.pth") if name in mixes] == mixes
+    assert eyas("train", "s.safetensors", "d.jsonl", *SETTINGS, "--out", "s")[0] == 0
+    assert eyas("merge", "s")[0] == 0
+    merged = torch.load("s/s-merged.pth")
+    assert [name for name in merged if name in mixes] == mixes
 
 
 MISTAKES = {
@@ -153,6 +215,10 @@ MISTAKES = {
     "own state": (
         ("m.pth", "--to", "state", "--out", "s.safetensors"),
         "eyas convert m.pth s.safetensors --base MODEL",
+    ),
+    "no tokenizer in it": (
+        ("m.pth", "--to", "st", "--tokenizer", "world"),
+        "--tokenizer: a file of --to st holds none",
     ),
     "no run": ((".", "--to", "st"), "neither a run nor a checkpoint"),
 }

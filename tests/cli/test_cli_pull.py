@@ -1,6 +1,7 @@
 """eyas pull and eyas models, and every verb that takes a model by its name."""
 
 import os
+import runpy
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -9,9 +10,10 @@ from pathlib import Path
 import pytest
 from model_site import Site, model_site
 
-from eyas.hub import models_folder, released
+from eyas.hub import Released, models_folder, released
 
 NAME = "owner/repo/m.pth"
+TRAINS_IN = Path(__file__).parents[2] / "benchmarks" / "trains_in.py"
 
 
 @pytest.fixture
@@ -80,7 +82,8 @@ def test_models(folder: Path, monkeypatch: pytest.MonkeyPatch, eyas) -> None:
     first, large = released()[0], next(m for m in released() if m.parameters == "13.3B")
     path = models_folder({"XDG_CACHE_HOME": str(folder)}) / first.repo / first.file
     path.parent.mkdir(parents=True)
-    path.touch()
+    with path.open("wb") as file:
+        file.truncate(first.size)
     monkeypatch.setattr("eyas.cli.models._memory", lambda: (int(8e9), "8 GB of memory free"))
     code, out, _ = eyas("models")
     assert code == 0
@@ -93,3 +96,16 @@ def test_models(folder: Path, monkeypatch: pytest.MonkeyPatch, eyas) -> None:
     assert "does not fit" in lines[large.name]
     assert " runs " in lines["rwkv7-g1j-2.9b"]
     assert "8 GB of memory free" in out
+    path.write_bytes(b"half of it")
+    assert "trains (damaged: eyas pull says more)" in eyas("models")[1]
+
+
+def test_models_are_listed_without_waiting_for_pytorch(folder: Path) -> None:
+    program = "import sys, eyas.cli.models, eyas.hub; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", program], cwd=folder).returncode == 0
+
+
+@pytest.mark.parametrize("model", released()[::5], ids=lambda model: model.name)
+def test_what_training_takes_is_what_is_predicted(model: Released) -> None:
+    found = runpy.run_path(str(TRAINS_IN))["trains_in"](model)
+    assert found == pytest.approx(model.trains_in, rel=0.1), f"run {TRAINS_IN} again"

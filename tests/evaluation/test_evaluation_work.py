@@ -82,6 +82,23 @@ def test_tokens_alone(tmp_path: Path) -> None:
     assert found["loss"].value == pytest.approx(-sum(expected) / 5, rel=1e-5)
 
 
+def test_other_templates(tmp_path: Path) -> None:
+    (tmp_path / "t.jinja").write_text(
+        "{%- for m in messages %}[{{ m.role }}]{{ m.content }}[end]{% endfor %}"
+        "{%- if add_generation_prompt %}[assistant]{% endif %}"
+    )
+    reading = ReadConfig(template=tmp_path / "t.jinja")
+    asked = {"question": "a", "answer": "b"}
+    work = open_work(jsonl(tmp_path, asked, asked), BYTES, 256, reading, stop=("x",))
+    assert work.questions[0] == Question("[user]a[end][assistant]", "b", work.questions[0].place)
+    assert work.stop == ("x", "[end]")
+    data = jsonl(tmp_path, {"question": "a", "choices": ["b", "c"], "answer": 0})
+    (choice,) = open_work(data, BYTES, 256, reading).choices
+    assert (choice.prompt, choice.choices) == ("[user]a[end][assistant]", ("b", "c"))
+    (choice,) = open_work(data, BYTES, 256).choices
+    assert (choice.prompt, choice.choices) == ("User: a\n\nAssistant:", (" b", " c"))
+
+
 def test_exact_match_is_that_of_decoding_one_by_one(base: Model) -> None:
     prompts = [f"User: {item.question}\n\nAssistant:" for item in load_task("json").items(2)]
     prompts += ["User: say hello\n\nAssistant:", "User: hello hello\n\nAssistant:"]

@@ -142,6 +142,7 @@ def test_a_file_that_is_nowhere(stocked: Site, tmp_path: Path, name: str, rest: 
     said = problem(stocked, asked, tmp_path / "a.pth")
     assert said.startswith(f"{asked}: no such file here, and none at {stocked.url}/")
     assert "eyas models lists" in said
+    assert ("hf auth login" in said) == (":" not in name)
 
 
 @pytest.mark.parametrize("name", ["rwkv7-g1d-0.1b", "modelscope:rwkv7-g1d-0.1b"])

@@ -17,7 +17,7 @@ from eyas.adapters import (
     load_adapter,
 )
 from eyas.errors import UserError
-from eyas.export.pth import write_pth
+from eyas.exporting.pth import write_pth
 from eyas.interop import rwkv_peft_write
 from eyas.interop.convert import convert
 from eyas.merging import merge

@@ -14,8 +14,8 @@ from eyas import wkv
 from eyas.adapters import PiSSA, attach
 from eyas.adapters import State as StateTuning
 from eyas.data import BatchConfig, Corpus, one_pass
+from eyas.fused import shifted_mix
 from eyas.models import Model, State, load
-from eyas.models.layers import token_shift
 from eyas.native import library
 from eyas.training.loss import batch_loss
 from eyas.wkv import Backend
@@ -94,7 +94,8 @@ def test_logits_and_hidden_states_in_bf16(tmp_path, version):
 def test_the_token_shift_is_cut():
     x = torch.arange(1.0, 9).view(2, 4, 1)
     starts = torch.tensor([[False, False, True, False], [True, False, False, True]])
-    shifted, last = token_shift(x, torch.tensor([[10.0], [20.0]]), starts)
+    only_shifted = torch.ones(1)
+    (shifted,), last = shifted_mix(x, torch.tensor([[10.0], [20.0]]), [only_shifted], starts)
     assert shifted[..., 0].tolist() == [[10, 1, 0, 3], [0, 5, 6, 0]]
     assert last.tolist() == [[4], [8]]
 

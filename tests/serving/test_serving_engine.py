@@ -9,6 +9,7 @@ import torch
 
 from eyas.generation.sampling import GREEDY, Sampling
 from eyas.generation.stream import encoded, generate
+from eyas.native import library, matvec, token7
 from eyas.serving.engine import Engine, QueueFullError, StoppedError
 from eyas.serving.jobs import Ended, Event, Failed, Job, Piece, Ticket
 from eyas.serving.limits import CapacityConfig
@@ -110,6 +111,26 @@ def test_jobs_that_join_and_leave_say_what_each_says_alone(base: Served) -> None
         greedy = alone(base, prompt)
         assert text(told[2 * i]) == greedy[: 4 + 2 * i]
         assert text(told[2 * i + 1]) == alone(base, prompt, warm, i)
+
+
+@pytest.mark.skipif(library() is None, reason="no library")
+def test_compiled_tokens_say_what_the_model_says(base: Served, monkeypatch) -> None:
+    rows, read = [], token7.read_token
+    monkeypatch.setattr(token7, "read_token", lambda *args: rows.append(args[3]) or read(*args))
+
+    def told() -> list[str]:
+        plan = scheduler()
+        events = [ask(plan, job(base, prompt)) for prompt in PROMPTS]
+        finish(plan)
+        return [text(of_one) for of_one in events]
+
+    compiled = told()
+    assert max(rows) == len(PROMPTS)
+    monkeypatch.setattr(base.forward, "alone", base.forward.model)
+    monkeypatch.setattr(matvec, "library", lambda: None)
+    rows.clear()
+    assert told() == compiled
+    assert not rows
 
 
 def test_a_choice_for_each_seed(base: Served) -> None:

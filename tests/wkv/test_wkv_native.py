@@ -46,7 +46,7 @@ def everything(backend, name: str, args: list[Tensor], starts: Tensor, fresh: Te
 
 @pytest.fixture(params=range(len(TARGETS)), ids=TARGETS)
 def target(request, monkeypatch) -> str:
-    monkeypatch.setattr(wkv.native, "_best_target", lambda: request.param)
+    monkeypatch.setattr(operators, "best_target", lambda: request.param)
     return TARGETS[request.param]
 
 

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from eyas.adapters.residual import residual
 from eyas.config import did_you_mean
 from eyas.errors import UserError
+from eyas.freed import freeing
 from eyas.models import Linear, Model
 from eyas.quant import FrozenConfig, QuantizedLinear, Quantizer, quantize_frozen
 
@@ -29,6 +30,7 @@ _LAYER_NORM = re.compile(r"(^|\.)ln(0|1|2|_x|_out)\.")
 _OWN_PARAMETER = re.compile(r"^blocks\.\d+\.(att|ffn)\.\w+$")
 _UNUSED = re.compile(r"^blocks\.0\.att\.v[012]$")
 _STATE = re.compile(r"\.time_state$")
+_AT_ONCE = 2**22
 
 
 @runtime_checkable
@@ -131,9 +133,11 @@ def attach(
     _check_finite(model)
     if isinstance(method, LayerMethod):
         generator, quantizer = torch.Generator().manual_seed(seed), frozen.quantizer(device)
+        give_back = freeing(torch.device("cpu"))
         for name, base in chosen_linears(model, targets):
             tensors = _start(method, name, base, generator, quantizer, device)
             model.set_submodule(name, _layer(method, base, tensors, quantizer, device))
+            give_back()
     elif targets:
         raise UserError(f"{method.name} puts no layer over linears; leave --targets out")
     else:
@@ -227,7 +231,8 @@ def _check_dense(model: Model) -> None:
 
 def _check_finite(model: Model) -> None:
     for name, parameter in model.named_parameters():
-        if not torch.isfinite(parameter).all():
+        pieces = parameter.detach().flatten().split(_AT_ONCE)  # no second copy of a large tensor
+        if not all(torch.isfinite(piece).all() for piece in pieces):
             raise UserError(
                 f"{name} of the base model holds NaN or inf; take another copy of the model"
             )

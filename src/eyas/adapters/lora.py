@@ -61,13 +61,17 @@ class LowRankLinear(AdaptedLinear):
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> "LowRankLinear":
         """Over a quantized base no step reads where the factors started: it stays on the CPU."""
-        stays = dict(self._buffers) if self.residual_A is not None else {}
+        stays = self.unread()
         self._buffers.update(dict.fromkeys(stays))
         super()._apply(fn, recurse)
         self._buffers.update(
             {k: b if b is None or b.is_meta else b.cpu() for k, b in stays.items()}
         )
         return self
+
+    def unread(self) -> dict[str, Tensor | None]:
+        """The tensors that no step reads, which wait in main memory."""
+        return dict(self._buffers) if self.residual_A is not None else {}
 
     def delta(self) -> Float[Tensor, "O I"]:
         up, down = (factor.detach() for factor in self._factors())
@@ -77,11 +81,22 @@ class LowRankLinear(AdaptedLinear):
         up, down = (factor.detach() for factor in self.difference())
         return self.scale * (up @ down)
 
+    def forward(self, x: Float[Tensor, "... I"]) -> Float[Tensor, "... O"]:
+        """base(x) + change(x), added by the product that gives the change."""
+        out: Tensor = self.base(x)
+        inner, up = self._halfway(x)
+        rows = out.flatten(0, -2), inner.flatten(0, -2)
+        return torch.addmm(*rows, up.mT, alpha=self.scale).view_as(out)
+
     def change(self, x: Float[Tensor, "... I"]) -> Float[Tensor, "... O"]:
+        inner, up = self._halfway(x)
+        return self.scale * F.linear(inner, up)
+
+    def _halfway(self, x: Float[Tensor, "... I"]) -> tuple[Tensor, Float[Tensor, "O S"]]:
+        """down x [..., S], and up."""
         up, down = self._factors()
-        inner = F.linear(F.dropout(x, self.dropout, self.training), down.to(x.dtype))
-        out = F.linear(inner, up.to(x.dtype))
-        return out if self.scale == 1 else self.scale * out
+        x = F.dropout(x, self.dropout, self.training)
+        return F.linear(x, down.to(x.dtype)), up.to(x.dtype)
 
     def difference(self) -> tuple[Float[Tensor, "O S"], Float[Tensor, "S I"]]:
         """up, down: a LoRA of what training changed; of rank r, or 2r where the start is not 0."""

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from itertools import islice
 
 import torch
+from torch import nn
 
 from eyas.chat.conversation import Conversation, Snapshot, Turn, asked, longest
 from eyas.chat.ending import until_end
@@ -25,11 +26,15 @@ _NEXT_TURN, _NEXT_ATTEMPT = 7919, 104729  # primes: no two answers nearby share 
 
 @dataclass(frozen=True, eq=False)
 class Speaker:
-    """A model with the words in which it was trained to talk."""
+    """A model with the words in which it was trained to talk.
+
+    reader: the model as it reads tokens, where that is done in a faster way.
+    """
 
     model: Model
     tokenizer: Tokenizer
     template: Template
+    reader: nn.Module | None = None
 
     def tokens(self, text: str) -> list[int]:
         return encoded(self.tokenizer, text, self.model.vocab_size)
@@ -91,9 +96,8 @@ class Answer:
         unread = self._tokens[len(start.tokens) if start else 0 :]
         generator = torch.Generator().manual_seed(self._seed())
         sampling = self._settings.sampling
-        for token, state in sampled(
-            speaker.model, speaker.tokenizer, unread, before, sampling, generator
-        ):
+        reader = speaker.reader or speaker.model
+        for token, state in sampled(reader, speaker.tokenizer, unread, before, sampling, generator):
             self._states[1:] = [(len(self._tokens), state)]
             self._tokens.append(token)
             yield token

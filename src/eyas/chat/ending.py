@@ -14,12 +14,12 @@ _BEGIN, _END = "<think>", "</think>"
 def until_end(pieces: Iterable[str], stop: tuple[str, ...], cue: str) -> Iterator[str]:
     """The pieces of an answer up to the first text of `stop`, what was thought included.
 
-    `cue`: what the prompt ends with of the answer itself.
+    `cue`: what the prompt ends with of the answer itself; the whole prompt says as much.
     """
-    source = iter(pieces)
+    source, cue = iter(pieces), cue.rstrip()
     if cue.endswith(_END):
         first = yield from _blanks(source)
-    elif cue.endswith(_BEGIN[:-1]):
+    elif cue.endswith((_BEGIN, _BEGIN[:-1])):
         first = yield from _thought("", source)
     else:
         head = _head(source, stop)

@@ -1,6 +1,6 @@
 """A chat going on: every line that is typed is a question or a command."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, runtime_checkable
@@ -46,8 +46,8 @@ class Show(Protocol):
     def note(self, text: str) -> None:
         """A remark."""
 
-    def compare(self, answers: list[tuple[str, str]]) -> None:
-        """Answers, each behind the name of who gave it."""
+    def compare(self, answers: Sequence[tuple[str, Iterator[str]]]) -> None:
+        """Answers while they are said, each with the name of who gives it."""
 
 
 class Chat:
@@ -152,20 +152,24 @@ class Chat:
             raise UserError(
                 "/compare: this is one model; chat with a run, or with --state, to have two"
             )
-        talk, settings = self.session.conversation, self.session.settings
+        speaker, settings = self.opened.speaker, self.session.settings
         if question:
-            before, attempt = talk, 0
-            tuned = Answer(self.opened.speaker, before, question, settings)
-            tuned_text = "".join(as_shown(tuned, cue(tuned.thinking)))
-            talk = before.with_turn(tuned.turn())
+            before, attempt = self.session.conversation, 0
+            tuned = Answer(speaker, before, question, settings)
+            pieces = as_shown(tuned, cue(tuned.thinking))
         else:
             last = self._begun("/compare").turns[-1]
-            before, question, attempt = talk.without_last(), last.question, last.attempt
-            tuned_text = _said(last.answer.thinking, last.answer.content)
+            before, question, attempt = (
+                self.session.conversation.without_last(),
+                last.question,
+                last.attempt,
+            )
+            settings = settings.changed("think", last.thinking)
+            tuned, pieces = None, iter([_said(last.answer.thinking, last.answer.content)])
         base = Answer(self.opened.base(), before.without_states(), question, settings, attempt)
-        base_text = "".join(as_shown(base, cue(base.thinking)))
-        self._show.compare([("base", base_text.strip()), ("tuned", tuned_text.strip())])
-        self.session = self.session.going_on(talk)
+        self._show.compare([("base", as_shown(base, cue(base.thinking))), ("tuned", pieces)])
+        if tuned:
+            self.session = self.session.going_on(before.with_turn(tuned.turn()))
 
     def _reload(self) -> None:
         if self.opened.newer is None:

@@ -79,6 +79,12 @@ def stops_of(template: Template) -> tuple[str, ...]:
     return (after.rstrip(),) if after.strip() else ()
 
 
+def lead_of(template: Template) -> str:
+    """What the template puts before an answer and trains with it, as G1's blank."""
+    spans = _spans(template, [Message("user", _NEXT), Message("assistant", _PROBE)])
+    return spans[_last_trained(spans)].text.partition(_PROBE)[0]
+
+
 def spoken(template: Template, text: str) -> Message:
     """The assistant's turn from what follows `Assistant:`, the cue included."""
     found = _THOUGHT.fullmatch(text) if isinstance(template, G1) else None

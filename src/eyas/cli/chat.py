@@ -2,7 +2,7 @@
 
 import dataclasses
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -18,13 +18,14 @@ from eyas.chat.talking import Chat, Opened
 from eyas.cli.options import add_options
 from eyas.complaints import mendable
 from eyas.config import fields_of, from_mapping
-from eyas.data import tokenizer_for
+from eyas.data import Tokenizer, tokenizer_for
 from eyas.data.template import Template, open_template
 from eyas.errors import UserError
 from eyas.generation.sampling import Sampling
+from eyas.generation.stream import reader
 from eyas.models import Model, load, read_tensors
 from eyas.models.fingerprint import fingerprint
-from eyas.run import adapter_at, open_model, read_run
+from eyas.run import adapter_at, open_model, read_run, run_at
 from eyas.run.directory import checkpoint_at
 from eyas.settings import SETTINGS
 
@@ -100,13 +101,13 @@ class Source:
 
         @cache
         def untuned() -> Speaker:
-            return Speaker(load(base), tokenizer, template)
+            return _speaker(load(base), tokenizer, template)
 
         def newer() -> Opened | None:
             return None if self._step() == step else self.open()
 
         return Opened(
-            Speaker(model, tokenizer, template),
+            _speaker(model, tokenizer, template),
             told,
             untuned if tuned else None,
             newer if step is not None else None,
@@ -119,9 +120,13 @@ class Source:
         return checkpoint_at(self.path).progress.step
 
 
+def _speaker(model: Model, tokenizer: Tokenizer, template: Template) -> Speaker:
+    return Speaker(model, tokenizer, template, reader(model))
+
+
 def trained_template(path: Path) -> Template:
     """The chat template that a run was trained with; G1's for anything else."""
-    return open_template(read_run(path).reading.template if path.is_dir() else None)
+    return open_template(run_at(path).reading.template if path.is_dir() else None)
 
 
 class Plain:
@@ -141,9 +146,9 @@ class Plain:
     def note(self, text: str) -> None:
         pass
 
-    def compare(self, answers: list[tuple[str, str]]) -> None:
-        for name, text in answers:
-            click.echo(f"{name}: {text}")
+    def compare(self, answers: Sequence[tuple[str, Iterator[str]]]) -> None:
+        for name, pieces in answers:
+            click.echo(f"{name}: {''.join(pieces).strip()}")
 
 
 def _settings(typed: dict[str, Any]) -> Settings:

@@ -1,6 +1,7 @@
 """A chat in the terminal: input with completion and several lines, answers as they come."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import zip_longest
 from typing import get_args
 
 from prompt_toolkit import PromptSession
@@ -8,6 +9,7 @@ from prompt_toolkit.completion import CompleteEvent, Completer, Completion, Path
 from prompt_toolkit.document import Document
 from prompt_toolkit.key_binding import KeyBindings, KeyPressEvent
 from rich.console import Console
+from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
@@ -19,6 +21,7 @@ from eyas.complaints import mendable
 from eyas.errors import UserError
 from eyas.observe.documents import visible
 
+_FRAME, _FRAME_LINES = 4, 6  # of a table around a column, and around its rows
 _KEYS = "/help for commands · Alt-Enter: new line · Ctrl-C: stop · Ctrl-D: leave"
 
 
@@ -49,15 +52,36 @@ class Terminal:
     def mistake(self, text: str) -> None:
         self._print(" ".join(text.splitlines()), "red")
 
-    def compare(self, answers: list[tuple[str, str]]) -> None:
-        table = Table(expand=True)
-        for name, _ in answers:
-            table.add_column(name, ratio=1)
-        table.add_row(*(Text(visible(text)) for _, text in answers))
-        self._console.print(table)
+    def compare(self, answers: Sequence[tuple[str, Iterator[str]]]) -> None:
+        """In columns, which grow together: a piece of each in turn."""
+        names, said = [name for name, _ in answers], [""] * len(answers)
+
+        def ends() -> Table:
+            return _columns(names, [self._end(text, len(names)) for text in said])
+
+        with Live(console=self._console, get_renderable=ends, transient=True):
+            for row in zip_longest(*(pieces for _, pieces in answers), fillvalue=""):
+                for number, piece in enumerate(row):
+                    said[number] += piece
+        self._console.print(_columns(names, [Text(visible(text.strip())) for text in said]))
+
+    def _end(self, text: str, columns: int) -> Text:
+        """The last lines of a text, as many as have room in one of so many columns."""
+        width, height = self._console.size
+        inside = max(width // columns - _FRAME, 1)
+        lines = Text(visible(text.lstrip())).wrap(self._console, inside)
+        return Text("\n").join(lines[-max(height - _FRAME_LINES, 1) :])
 
     def _print(self, text: str, style: str = "", end: str = "\n") -> None:
         self._console.print(Text(visible(text), style), end=end, soft_wrap=True)
+
+
+def _columns(names: Sequence[str], texts: Sequence[Text]) -> Table:
+    table = Table(expand=True)
+    for name in names:
+        table.add_column(name, ratio=1, overflow="fold")  # Chinese has no blanks to wrap at
+    table.add_row(*texts)
+    return table
 
 
 def talk(chat: Chat, show: Terminal) -> None:

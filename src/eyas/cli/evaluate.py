@@ -18,7 +18,7 @@ from eyas.errors import UserError
 from eyas.evaluation import Bounds, Measured, Work, difference, open_work
 from eyas.files import write_bytes
 from eyas.models import Model, load
-from eyas.run import open_model
+from eyas.run import open_model, run_at, steps_done
 
 _PATH = click.Path(path_type=Path)
 _LABELS = {
@@ -69,6 +69,10 @@ def command(
     """
     if "" in stop:
         raise UserError("--stop: a text that ends an answer is empty; leave it out")
+    if out and not out.parent.is_dir():  # told before the work, not behind it
+        raise UserError(f"{out}: the folder {out.parent} does not exist; create it first")
+    if model.is_dir() and "template" not in typed:
+        typed = {**typed, "template": run_at(model).reading.template}
     bounds, reading = (_config(cls, typed) for cls in (Bounds, ReadConfig))
     loaded, base_path, chosen = open_model(model, base)
     tokens = _tokenizer(loaded, base_path, tokenizer or chosen, data, reading)
@@ -78,6 +82,9 @@ def command(
     if model.is_dir():
         found = {"base": work.measures(_placed(load(base_path))), **found}
     _show(work, found)
+    progress = steps_done(model)
+    if progress and progress[0] < progress[1]:
+        click.echo(f"Of an unfinished run: step {progress[0]:,} of {progress[1]:,}.")
     if out:
         told = {"model": str(model), "data": str(data), **_told(work, found)}
         write_bytes(out, json.dumps(told, indent=2, allow_nan=False).encode())
@@ -111,9 +118,10 @@ def _show(work: Work, found: Mapping[str, Mapping[str, Measured]]) -> None:
             columns.append(difference(*columns))
         share = name.startswith(("exact", "accuracy"))
         table.add_row(label, *(_shown(one, share, i == 2) for i, one in enumerate(columns)))
-    records = f"{work.documents:,} {'records with choices' if work.choices else 'documents'}"
+    s = "" if work.documents == 1 else "s"
+    records = f"{work.documents:,} {f'record{s} with choices' if work.choices else f'document{s}'}"
     asked = f", {len(work.questions):,} with an answer to give" if work.questions else ""
-    console = Console(highlight=False)
+    console = Console(width=None if Console().is_terminal else 120, highlight=False)
     console.print(table)
     console.print(f"\nOver {records}{asked}; ± is the standard error.")
 

@@ -18,7 +18,19 @@ from eyas.data.template import Template
 from eyas.errors import UserError
 from eyas.generation.sampling import Sampling
 from eyas.generation.stream import generate as stream
+from eyas.models import Model
+from eyas.quant import FrozenConfig, QuantizedLinear, cast_frozen, quantize_frozen
 from eyas.run import open_model
+
+_STORED = {
+    "file": FrozenConfig(),
+    "fp32": FrozenConfig(storage="fp32"),
+    "bf16": FrozenConfig(storage="bf16"),
+    "fp16": FrozenConfig(storage="fp16"),
+    "int8": FrozenConfig(quant="int8", quant_head=True),
+    "nf4": FrozenConfig(quant="nf4", quant_head=True),
+    "fp4": FrozenConfig(quant="fp4", quant_head=True),
+}
 
 
 @click.command(short_help="Continue a prompt with a model or a run.")
@@ -36,13 +48,22 @@ from eyas.run import open_model
     help="with --chat: thinking of G1 models; short, long: it is told how much",
 )
 @click.option("--max-tokens", default=200, show_default=True, type=click.IntRange(1))
-@click.option("--stop", multiple=True, help="text that ends the answer; may be repeated")
+@click.option(
+    "--stop", multiple=True, help="text that ends the answer (not its thinking); may be repeated"
+)
 @click.option("--seed", default=0, show_default=True, type=click.IntRange(0, 2**64 - 1))
 @click.option("--tokenizer", help="world, bytes, world-bytes, or a vocabulary file")
 @click.option(
     "--base",
     type=click.Path(path_type=Path),
     help="base model of RUN [default: the one trained over]",
+)
+@click.option(
+    "--storage",
+    default="file",
+    show_default=True,
+    type=click.Choice([*_STORED]),
+    help="type of the weights in memory; int8, nf4, fp4: quantized, and the head int8",
 )
 @add_options(Sampling)
 def generate(
@@ -56,6 +77,7 @@ def generate(
     seed: int,
     tokenizer: str | None,
     base: Path | None,
+    storage: str,
     typed: dict[str, Any],
 ) -> None:
     """Continue --prompt with MODEL (.pth, .safetensors, a name) or RUN (its newest checkpoint).
@@ -67,6 +89,8 @@ def generate(
         raise click.UsageError("give one of --prompt, --prompt-file and --chat")
     if question is None and think != "auto":
         raise click.UsageError("--think goes with --chat")
+    if "" in stop:
+        raise UserError("--stop: a text that ends the answer is empty; leave it out")
     if question is not None:
         template = trained_template(model)
         text = _asked(question, think, template)
@@ -78,18 +102,30 @@ def generate(
         text = str(prompt)
     sampling = from_mapping(Sampling, typed, "the command line")
     loaded, base, chosen = open_model(model, base)
+    _store(loaded, storage)
     tokens = tokenizer_for(loaded.vocab_size, base, tokenizer or chosen)
     with torch.inference_mode():
+        answer = stream(loaded, tokens, text, sampling, max_tokens, (), seed)
         if question is None:
-            pieces = stream(loaded, tokens, text, sampling, max_tokens, stop, seed)
+            pieces = until_end(answer, stop, text)
         else:
-            answer = stream(loaded, tokens, text, sampling, max_tokens, (), seed)
             ends = (*stops_of(template), *stop)
             pieces = as_shown(until_end(answer, ends, cue(think)), cue(think))
         for piece in pieces:
             click.echo(piece, nl=False)
             sys.stdout.flush()
     click.echo()
+
+
+def _store(model: Model, storage: str) -> None:
+    """Raises UserError where the model is quantized already."""
+    if storage == "file":
+        return
+    if any(isinstance(module, QuantizedLinear) for module in model.modules()):
+        raise UserError(f"--storage {storage}: the run's base is quantized; leave --storage out")
+    model.requires_grad_(False)
+    cast_frozen(model, _STORED[storage])
+    quantize_frozen(model, _STORED[storage])
 
 
 def _asked(question: str, think: Thinking, template: Template) -> str:

@@ -15,7 +15,7 @@ from eyas.adapters import Full, LoRA, Method, MiSS, PiSSA, State
 from eyas.data import BatchConfig
 from eyas.errors import UserError
 from eyas.models import read_tensors, shape_of
-from eyas.training.fitting import advice, gib
+from eyas.training.fitting import advice_lines, gib
 from eyas.training.machine import free_bytes
 from eyas.training.memory import Plan
 
@@ -88,6 +88,11 @@ def _show(plans: list[Plan], limit: int) -> None:
     for name in ("method", "quant", *_HEADINGS.values(), "peak", "recompute", "rows", "ctx"):
         table.add_column(name, justify="left" if name in ("method", "quant") else "right")
     for start in plans:
+        try:
+            start.total()  # what does not depend on the quantization is known from here on
+        except UserError as error:
+            click.echo(f"left out: {error}")
+            continue
         for quant in _QUANTS[:1] if start.method.name == "full" else _QUANTS:
             plan = start.changed(quant=quant)
             taken, less = plan.parts(), plan.changed(recompute=True)
@@ -96,10 +101,11 @@ def _show(plans: list[Plan], limit: int) -> None:
             most = [_most(less, name, limit) for name in ("micro_batch", "ctx")]
             table.add_row(plan.method.name, quant, *numbers, *peaks, *most)
     Console().print(table)
-    if changes := advice(plans[0], limit):
-        click.echo(f"pissa as it is needs {gib(plans[0].total())}; what to change:")
-        for change in changes:
-            click.echo(f"  {change.line(limit)}")
+    first = plans[0]
+    if lines := advice_lines(first, limit):
+        click.echo(f"{first.method.name} as it is needs {gib(first.total())}; what to change:")
+        for line in lines:
+            click.echo(f"  {line}")
 
 
 def _marked(size: int, limit: int) -> str:

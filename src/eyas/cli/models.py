@@ -1,26 +1,17 @@
 """`eyas models`: the released models that go by a short name, and what this machine can do."""
 
 import os
+from pathlib import Path
 
 import click
 import psutil
-import torch
 from rich.console import Console
 from rich.table import Table
 
-from eyas.adapters import PiSSA
 from eyas.hub import Released, models_folder, released
-from eyas.models import Shape
-from eyas.training.memory import Plan
 
-_HEAD_SIZE, _VOCAB = 64, 65536  # of every released model
-_FFN = {"x052": 3.5, "x060": 3.5, "x070": 4}  # times the width
-_RANKS = {
-    "x052": {},
-    "x060": {"mix": 32, "decay": 64},
-    "x070": {"w": 64, "a": 64, "v": 32, "g": 128},
-}  # about: they matter little for the memory
 _SPARE = 1.1
+_DRIVERS = ("/dev/nvidiactl", "/dev/dxg", "/dev/kfd")  # NVIDIA's, in WSL, AMD's
 
 
 @click.command("models", short_help="List released models, and which of them fit this machine.")
@@ -34,13 +25,12 @@ def command() -> None:
     folder = models_folder(os.environ)
     table = Table("name", "parameters", "size", "ctx", "here it", "file", box=None)
     for model in released():
-        there = (folder / model.repo / model.file).exists()
         table.add_row(
             model.name,
             model.parameters,
             _size(model.size),
             str(model.ctx),
-            _fits(model, free) + (" (downloaded)" if there else ""),
+            _fits(model, free) + _here(folder / model.repo / model.file, model.size),
             f"{model.repo}/{model.file}",
         )
     Console(width=None if Console().is_terminal else 160, highlight=False).print(table)
@@ -49,32 +39,26 @@ def command() -> None:
 
 def _memory() -> tuple[int, str]:
     """Bytes that are free where a model would train, and that in words."""
-    if torch.cuda.is_available():
-        free, _ = torch.cuda.mem_get_info()
-        return free, f"{_size(free)} free on {torch.cuda.get_device_name()}"
+    if os.name == "nt" or any(Path(driver).exists() for driver in _DRIVERS):
+        import torch  # takes seconds, and tells nothing where no GPU has a driver
+
+        if torch.cuda.is_available():
+            free, _ = torch.cuda.mem_get_info()
+            return free, f"{_size(free)} free on {torch.cuda.get_device_name()}"
     free = psutil.virtual_memory().available
     return free, f"{_size(free)} of memory free"
 
 
 def _fits(model: Released, free: int) -> str:
-    if _training_bytes(model) * _SPARE < free:
+    if model.trains_in * _SPARE < free:
         return "trains"
     return "runs" if model.size * _SPARE < free else "does not fit"
 
 
-def _training_bytes(model: Released) -> int:
-    """Memory at the peak of a step, predicted from the shape; the weights are the file's."""
-    shape = Shape(
-        model.version,
-        model.layers,
-        model.width,
-        model.width // _HEAD_SIZE,
-        int(_FFN[model.version] * model.width),
-        _VOCAB,
-        _RANKS[model.version],
-    )
-    parts = Plan(shape, torch.bfloat16, torch.float32, PiSSA()).parts()
-    return sum((parts | {"weights": model.size}).values())
+def _here(path: Path, size: int) -> str:
+    if not path.exists():
+        return ""
+    return " (downloaded)" if path.stat().st_size == size else " (damaged: eyas pull says more)"
 
 
 def _size(size: int) -> str:

@@ -15,7 +15,7 @@ from eyas.demo.tasks import FOLDER, Item, Task
 from eyas.errors import UserError
 from eyas.generation.sampling import GREEDY
 from eyas.generation.stream import generate
-from eyas.models import Model
+from eyas.models import Model, load
 from eyas.observe.watching import WatchConfig
 from eyas.run import prepare, read_run, train
 from eyas.settings import Run
@@ -57,10 +57,8 @@ def play(
     prepared = prepare(demo_run(task, method, out, steps))
     model = prepared.model
     items = task.items(shown)
-    before = exact_match(model, task.test)
-    answers_before = [answer(model, item.question) for item in items]
     losses: list[tuple[int, float]] = []
-    matches = [(0, exact_match(model, task.valid))]
+    matches: list[tuple[int, float]] = []
     every = max(1, prepared.steps // _POINTS)
     for event in train(prepared):
         eat(event)
@@ -70,13 +68,15 @@ def play(
             losses.append((event.step, event.loss))
             if event.step % every == 0:
                 matches.append((event.step, exact_match(model, task.valid)))
+    base = load(BASE)  # looked at last, so that nobody waits for the first step
+    answers_before = [answer(base, item.question) for item in items]
     answers_after = [answer(model, item.question) for item in items]
     return Played(
         method=method,
         out=prepared.out,
         losses=losses,
-        matches=matches,
-        before=before,
+        matches=[(0, exact_match(base, task.valid)), *matches],
+        before=exact_match(base, task.test),
         after=exact_match(model, task.test),
         unseen=exact_match(model, task.unseen) if task.unseen else None,
         answers=list(zip(items, answers_before, answers_after, strict=True)),

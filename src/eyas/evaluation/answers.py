@@ -1,7 +1,7 @@
 """Exact match: whether a model, decoding greedily, writes the very answer that a record has.
 
 A record's last answer is asked for, given everything before it. What the model writes ends at the
-end token or at a text that stops it (with the G1 template a blank line, which ends a turn), and is
+end token or at a text that stops it (what ends a turn in the template, as G1's blank line), and is
 compared with the answer without the blanks around both. One that departs from the answer is not
 followed further.
 """
@@ -17,8 +17,6 @@ from eyas.evaluation.likelihood import Bounds
 from eyas.evaluation.measured import Measured, mean
 from eyas.models import Model
 
-TURN_ENDS = ("\n\n",)
-
 
 @dataclass(frozen=True)
 class Question:
@@ -29,13 +27,17 @@ class Question:
     place: str
 
 
-def questions_of(documents: Iterable[Document]) -> Iterator[Question]:
-    """The last answer of each document that ends with one, and what stands before it."""
+def questions_of(documents: Iterable[Document], ends: Sequence[str] = ()) -> Iterator[Question]:
+    """The last answer of each document that ends with one, and what stands before it.
+
+    ends: what the template has behind an answer; it is no part of it.
+    """
     for document in documents:
         *before, last = document.spans or (None,)
         if last and last.trained and before and last.text.strip():
             prompt = "".join(span.text for span in before if span)
-            yield Question(prompt, last.text.strip(), document.place)
+            answer, _ = _until(last.text, ends)
+            yield Question(prompt, answer.strip(), document.place)
 
 
 def exact_match(

@@ -16,19 +16,21 @@ from typing import Any
 
 import numpy as np
 
+from eyas.chat.wording import lead_of, prompt_of
 from eyas.data import Tokenizer
 from eyas.data.reading.data_files import Reader
 from eyas.data.reading.document import Bad
 from eyas.data.reading.kinds import DataFile, kind_of_name
 from eyas.data.reading.mistakes import Mistakes, RecordError
 from eyas.data.reading.values import list_value, text_value
-from eyas.data.template import ask
+from eyas.data.template import G1, Message, Template
 from eyas.evaluation.likelihood import Bounds, score
 from eyas.evaluation.measured import Measured, mean
 from eyas.models import Model
 
 _ASKED = ("question", "prompt", "query", "instruction")
 _END = 0  # stands before a text that is empty
+_G1 = G1()
 _SHAPE = '{"question": "...", "choices": ["...", "..."], "answer": 0}'
 
 
@@ -47,7 +49,7 @@ def holds_choices(source: Path) -> bool:
     return isinstance(first, tuple) and isinstance(first[1], Mapping) and "choices" in first[1]
 
 
-def read_choices(source: Path, limit: int | None = None) -> list[Choice]:
+def read_choices(source: Path, limit: int | None = None, template: Template = _G1) -> list[Choice]:
     """The records of a file. Raises UserError that tells of all that are wrong."""
     mistakes, found = Mistakes(source), []
     for record in islice(_records(source), limit):
@@ -56,7 +58,7 @@ def read_choices(source: Path, limit: int | None = None) -> list[Choice]:
             continue
         place, content = record
         try:
-            found.append(_choice(content))
+            found.append(_choice(content, template))
         except RecordError as error:
             mistakes.add(Bad(place, str(error)))
     if mistakes.count:
@@ -107,7 +109,7 @@ def _records(source: Path) -> Iterator[tuple[str, Any] | Bad]:
     return reader.items(DataFile(source, kind, source.name))
 
 
-def _choice(record: object) -> Choice:
+def _choice(record: object, template: Template) -> Choice:
     if not isinstance(record, Mapping) or "choices" not in record:
         raise RecordError(f'has no "choices", as the first record has; it must be {_SHAPE}')
     listed = list_value(record["choices"], '"choices"', '["...", "..."]')
@@ -120,8 +122,9 @@ def _choice(record: object) -> Choice:
     asked = next((name for name in _ASKED if name in record), None)
     if asked is None:
         raise RecordError(f'has neither "question" nor "text"; it must be {_SHAPE}')
-    prompt = ask(text_value(record[asked], f'"{asked}"'))
-    return Choice(prompt, tuple(f" {choice.strip()}" for choice in choices), right)
+    question = Message("user", text_value(record[asked], f'"{asked}"'))
+    prompt, lead = prompt_of(template, [question], "auto"), lead_of(template)
+    return Choice(prompt, tuple(lead + choice.strip() for choice in choices), right)
 
 
 def _right(answer: object, choices: Sequence[str]) -> int:
@@ -129,6 +132,11 @@ def _right(answer: object, choices: Sequence[str]) -> int:
     if isinstance(answer, str):
         if answer in choices:
             return choices.index(answer)
+        if answer.isdecimal():
+            raise RecordError(
+                f'has the text "{answer}" as its "answer", which none of its choices is; the '
+                "number of the right one, from 0 up, stands without quotes"
+            )
         answer = ord(answer.upper()) - ord("A") if len(answer) == 1 else None
     if isinstance(answer, int) and not isinstance(answer, bool) and 0 <= answer < len(choices):
         return answer

@@ -16,6 +16,7 @@ from jaxtyping import Bool, Float, Int64, Integer
 from torch import Tensor
 
 from eyas.config import check_at_least_1
+from eyas.errors import UserError
 from eyas.models import LayerState, Model, State
 from eyas.training.loss import block_rows
 
@@ -101,7 +102,10 @@ def _scored(model: Model, rows: list[Tokens], bounds: Bounds) -> list[Scored]:
 def _of_hidden(
     model: Model, hidden: Float[Tensor, "M C"], targets: Int64[Tensor, " M"]
 ) -> tuple[Float[Tensor, " M"], Bool[Tensor, " M"]]:
-    """Log-probability of each target, and whether it is the likeliest; on the CPU."""
+    """Log-probability of each target, and whether it is the likeliest; on the CPU.
+
+    Raises UserError where the model computes what is no number.
+    """
     size = block_rows(model.vocab_size * 4)
     log_probs, likeliest = [], []
     for part, wanted in zip(hidden.split(size), targets.split(size), strict=True):
@@ -111,4 +115,7 @@ def _of_hidden(
         of_target = logits.gather(1, wanted[:, None])[:, 0]
         log_probs.append((of_target - logits.logsumexp(1)).float().cpu())
         likeliest.append((logits.argmax(1) == wanted).cpu())
-    return torch.cat(log_probs), torch.cat(likeliest)
+    found = torch.cat(log_probs)
+    if not found.isfinite().all():
+        raise UserError("the model's logits are not finite; check its weights and precision")
+    return found, torch.cat(likeliest)

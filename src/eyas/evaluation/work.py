@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from eyas.chat.wording import stops_of
 from eyas.data import (
     Corpus,
     ReadConfig,
@@ -16,8 +17,9 @@ from eyas.data import (
     read_documents,
     select,
 )
+from eyas.data.template import open_template
 from eyas.errors import UserError
-from eyas.evaluation.answers import TURN_ENDS, Question, exact_match, questions_of
+from eyas.evaluation.answers import Question, exact_match, questions_of
 from eyas.evaluation.choices import Choice, choice_measures, holds_choices, read_choices
 from eyas.evaluation.likelihood import DEFAULT, Bounds
 from eyas.evaluation.measured import Measured
@@ -69,15 +71,16 @@ def open_work(
     texts that end an answer too. Raises UserError for bad data, and where nothing can be scored.
     """
     if holds_choices(source):
-        choices = tuple(read_choices(source, limit))
+        choices = tuple(read_choices(source, limit, open_template(reading.template)))
         return Work(tokenizer, bounds, tuple(stop), choices=choices)
     corpus = load_corpus([source], tokenizer, vocab_size, reading)
     if limit is not None:
         corpus = select(corpus, np.arange(min(limit, len(corpus))))
     if not (np.diff(corpus.offsets) > 1).any():
         raise UserError(f"{source}: holds no document of two tokens; there is nothing to predict")
-    questions: tuple[Question, ...] = ()
-    if answers and not is_tokens(source, reading):
-        questions = tuple(questions_of(islice(read_documents(source, reading), limit)))
-    ends = (*stop, *(TURN_ENDS if reading.template is None else ()))
-    return Work(tokenizer, bounds, ends, corpus, questions)
+    if not answers or is_tokens(source, reading):
+        return Work(tokenizer, bounds, tuple(stop), corpus)
+    ends = stops_of(open_template(reading.template))
+    documents = islice(read_documents(source, reading), limit)
+    questions = tuple(questions_of(documents, ends))
+    return Work(tokenizer, bounds, (*stop, *ends), corpus, questions)

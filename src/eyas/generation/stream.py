@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from eyas.errors import UserError
+from eyas.generation.compiled import compiled
 from eyas.generation.graphs import with_graph
 from eyas.generation.sampling import Sampling, count, sample
 
@@ -46,9 +47,14 @@ def generate(
         raise UserError("stop: a text that stops the generation is empty; leave it out")
     generator = torch.Generator().manual_seed(seed)
     read = encoded(tokenizer, prompt, model.get_parameter("emb.weight").shape[0])
-    tokens = sampled(with_graph(model), tokenizer, read, None, sampling, generator)
+    tokens = sampled(reader(model), tokenizer, read, None, sampling, generator)
     pieces = (tokenizer.token_bytes(token) for token, _ in islice(tokens, max_tokens))
     return until_stop(characters(pieces), stop)
+
+
+def reader(model: nn.Module) -> nn.Module:
+    """The model as it reads single tokens fastest here; its weights must stay as they are."""
+    return compiled(with_graph(model))
 
 
 class Stops:

@@ -23,6 +23,7 @@ class Released:
     ctx: int  # tokens it was trained with
     size: int  # bytes
     sha256: str
+    trains_in: int  # bytes that training it takes, predicted
     modelscope: str | None = None  # the repository there
 
 

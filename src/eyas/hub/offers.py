@@ -131,7 +131,9 @@ def _checked(
 
 
 def _missing(file: Wanted, url: str) -> UserError:
+    # The site says the same of what is private, so as not to tell that it is there.
+    private = ", or hf auth login where it is private" if file.site == "huggingface" else ""
     return UserError(
         f"{file.name}: no such file here, and none at {url}; check the name (eyas models lists "
-        "those that are known)"
+        f"those that are known){private}"
     )

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from eyas.adapters import Adapter, Bat, Full, LoftQ, LoRA, MiSS, OLoRA, PiSSA, State
 from eyas.errors import UserError
-from eyas.export.pth import Entry, write_pth
+from eyas.exporting.pth import Entry, write_pth
 from eyas.files import atomic_path
 from eyas.interop.kinds import SHARDED
 from eyas.interop.parts import OWN, Parts, parts_of, rank_of, scaled

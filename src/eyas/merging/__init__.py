@@ -17,8 +17,8 @@ from torch import Tensor
 
 from eyas.adapters import AdaptedLinear, Adapter, adapter_tensors, restore_adapter
 from eyas.errors import UserError
-from eyas.export.pth import Entry, write_pth
-from eyas.export.weights import Weight, Weights
+from eyas.exporting.pth import Entry, write_pth
+from eyas.exporting.weights import Weight, Weights, in_order
 from eyas.files import remove_temporaries
 from eyas.merging.proof import Proof, changed_layers, check_layer, prove
 from eyas.models import Model, load, read_tensors
@@ -182,7 +182,7 @@ def _adapted(base: Path, adapter: Adapter) -> tuple[Model, dict[str, Tensor]]:
     model = load(base)
     restore_adapter(model, adapter)
     model.eval()
-    return model, tensors
+    return model, in_order(tensors, base)
 
 
 def _is_new_state(name: str, tensor: Tensor) -> bool:

@@ -1,12 +1,12 @@
-"""Layers that every version shares: linear, norms, token shift."""
+"""Layers that every version shares: linear and norms."""
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 from torch import Tensor, nn
 from torch.autograd.function import FunctionCtx
 from torch.nn import functional as F
 
-_GROUP_NORM_EPS = 64e-5
+from eyas.native import matvec
 
 
 class Linear(nn.Module):
@@ -22,6 +22,8 @@ class Linear(nn.Module):
         self.weight = nn.Parameter(torch.empty(out_features, in_features))
 
     def forward(self, x: Float[Tensor, "... I"]) -> Float[Tensor, "... O"]:
+        if (stored := self._for_few(x)) is not None:
+            return matvec.product(x, stored, self.out_features)
         if self.weight.requires_grad or self.weight.dtype == x.dtype:
             return F.linear(x, self.weight.to(x.dtype))
         out: Tensor = _FrozenLinear.apply(x, self.weight)
@@ -30,6 +32,12 @@ class Linear(nn.Module):
     def dense_weight(self) -> Float[Tensor, "O I"]:
         """The weight as this layer uses it."""
         return self.weight.detach()
+
+    def _for_few(self, x: Tensor) -> matvec.Stored | None:
+        """The weight for the compiled product of few vectors, if x is for that."""
+        if self.weight.requires_grad and torch.is_grad_enabled():
+            return None
+        return matvec.plain(self.weight) if matvec.fits(x, self.in_features) else None
 
 
 class _FrozenLinear(torch.autograd.Function):
@@ -57,37 +65,12 @@ class LayerNorm(nn.Module):
 
 
 class GroupNorm(nn.Module):
-    """The norm of the wkv output, each head by itself.
-
-    eps is 64e-5 in every version. RWKV-5 writes GroupNorm(y / 8) with eps 1e-5, which is the
-    same function: (y / 8) / sqrt(var / 64 + 1e-5) = y / sqrt(var + 64e-5).
-    """
+    """The scale and offset of `gated_norm`, which computes it: [C] each."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
         self.weight = nn.Parameter(torch.ones(width))
         self.bias = nn.Parameter(torch.zeros(width))
-
-    def forward(self, y: Float[Tensor, "B T H N"]) -> Float[Tensor, "B T C"]:
-        rows = y.flatten(0, 1).flatten(1)
-        weight, bias = self.weight.to(y.dtype), self.bias.to(y.dtype)
-        normed = F.group_norm(rows, y.shape[2], weight, bias, _GROUP_NORM_EPS)
-        return normed.view(*y.shape[:2], -1)
-
-
-def token_shift(
-    x: Float[Tensor, "B T C"],
-    last: Float[Tensor, "B C"],
-    starts: Bool[Tensor, "B T"] | None = None,
-) -> tuple[Float[Tensor, "B T C"], Float[Tensor, "B C"]]:
-    """Each token's predecessor, `last` before the first; and the last token, for what follows.
-
-    A token that begins another document, in `starts`, has zeros before it.
-    """
-    previous = torch.cat((last[:, None].to(x), x[:, :-1]), dim=1)
-    if starts is not None:
-        previous = previous.masked_fill(starts[..., None], 0)
-    return previous, x[:, -1].clone()  # a view would keep all of x
 
 
 def vector(width: int) -> nn.Parameter:

@@ -12,10 +12,10 @@ Channel mix: sigmoid(x_r W_receptance) * (relu(x_k W_key)^2 W_value).
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
-from torch.nn import functional as F
 
+from eyas.fused import gated_norm, shifted_mix, squared_relu
 from eyas.models.initial import fill, initialize_frame
-from eyas.models.layers import GroupNorm, Linear, split_heads, token_shift, vector
+from eyas.models.layers import GroupNorm, Linear, split_heads, vector
 from eyas.models.model import Model, Shape, Sizes, frame_of
 from eyas.wkv import Backend
 
@@ -71,10 +71,9 @@ class TimeMix(nn.Module):
         last: the input before the first; first_value: of layer 0, which only RWKV-7 uses;
         starts: where another document begins.
         """
-        previous, last = token_shift(x, last, starts)
-        x_k, x_v, x_r, x_g = (
-            torch.lerp(previous, x, getattr(self, f"time_mix_{name}").to(x)) for name in "kvrg"
-        )
+        # RWKV-5 states the share of the token itself.
+        mixes = [1 - getattr(self, f"time_mix_{name}").to(x) for name in "kvrg"]
+        (x_k, x_v, x_r, x_g), last = shifted_mix(x, last, mixes, starts)
         r, k, v = (
             split_heads(part, self.num_heads)
             for part in (self.receptance(x_r), self.key(x_k), self.value(x_v))
@@ -82,8 +81,11 @@ class TimeMix(nn.Module):
         log_decay = -torch.exp(self.time_decay.to(state)).expand(r.shape)
         fresh: Tensor | None = getattr(self, "time_state", None)
         y, state = self.backend.wkv6(r, log_decay, k, v, self.time_faaaa, state, starts, fresh)
-        out = self.output(self.ln_x(y) * F.silu(self.gate(x_g)))
-        return out, last, state, first_value
+        gate = self.gate(x_g)
+        normed = gated_norm(
+            y.flatten(-2), gate, self.num_heads, self.ln_x.weight, self.ln_x.bias, silu=True
+        )
+        return self.output(normed), last, state, first_value
 
 
 class ChannelMix(nn.Module):
@@ -102,10 +104,9 @@ class ChannelMix(nn.Module):
         last: Float[Tensor, "B C"],
         starts: Bool[Tensor, "B T"] | None = None,
     ) -> tuple[Float[Tensor, "B T C"], Float[Tensor, "B C"]]:
-        previous, last = token_shift(x, last, starts)
-        x_k = torch.lerp(previous, x, self.time_mix_k.to(x))
-        x_r = torch.lerp(previous, x, self.time_mix_r.to(x))
-        value = self.value(torch.relu(self.key(x_k)) ** 2)
+        mixes = [1 - self.time_mix_k.to(x), 1 - self.time_mix_r.to(x)]
+        (x_k, x_r), last = shifted_mix(x, last, mixes, starts)
+        value = self.value(squared_relu(self.key(x_k)))
         return torch.sigmoid(self.receptance(x_r)) * value, last
 
 

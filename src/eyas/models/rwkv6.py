@@ -14,10 +14,10 @@ Channel mix: sigmoid(x_r W_receptance) * (relu(x_k W_key)^2 W_value).
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
-from torch.nn import functional as F
 
+from eyas.fused import gated_norm, shifted_mix, squared_relu
 from eyas.models.initial import fill, initialize_frame, uniform
-from eyas.models.layers import GroupNorm, Linear, split_heads, token_shift, vector
+from eyas.models.layers import GroupNorm, Linear, split_heads, vector
 from eyas.models.model import Model, Shape, Sizes, frame_of
 from eyas.wkv import Backend
 
@@ -80,8 +80,9 @@ class TimeMix(nn.Module):
         last: the input before the first; first_value: of layer 0, which only RWKV-7 uses;
         starts: where another document begins.
         """
-        previous, last = token_shift(x, last, starts)
-        x_w, x_k, x_v, x_r, x_g = self._mixes(x, previous - x)
+        offsets = self._offsets(x, last, starts)
+        mixes = [getattr(self, f"time_maa_{name}") for name in "wkvrg"]
+        (x_w, x_k, x_v, x_r, x_g), last = shifted_mix(x, last, mixes, starts, offsets)
         inner = torch.tanh(x_w @ self.time_decay_w1.to(x)) @ self.time_decay_w2.to(x)
         log_decay = -torch.exp((self.time_decay.to(x) + inner).to(state.dtype))
         r, w, k, v = (
@@ -90,20 +91,20 @@ class TimeMix(nn.Module):
         )
         fresh: Tensor | None = getattr(self, "time_state", None)
         y, state = self.backend.wkv6(r, w, k, v, self.time_faaaa, state, starts, fresh)
-        out = self.output(self.ln_x(y) * F.silu(self.gate(x_g)))
-        return out, last, state, first_value
-
-    def _mixes(
-        self, x: Float[Tensor, "B T C"], shifted: Float[Tensor, "B T C"]
-    ) -> tuple[Tensor, ...]:
-        """The inputs of decay, key, value, receptance and gate, mixed as the tokens ask for."""
-        mixed = torch.addcmul(x, shifted, self.time_maa_x.to(x))
-        inner = torch.tanh(mixed @ self.time_maa_w1.to(x)).unflatten(-1, (5, -1))
-        offsets = torch.einsum("btim,imc->ibtc", inner, self.time_maa_w2.to(x))
-        return tuple(
-            torch.addcmul(x, shifted, getattr(self, f"time_maa_{name}").to(x) + offset)
-            for name, offset in zip("wkvrg", offsets.unbind(0), strict=True)
+        gate = self.gate(x_g)
+        normed = gated_norm(
+            y.flatten(-2), gate, self.num_heads, self.ln_x.weight, self.ln_x.bias, silu=True
         )
+        return self.output(normed), last, state, first_value
+
+    def _offsets(
+        self, x: Float[Tensor, "B T C"], last: Tensor, starts: Tensor | None
+    ) -> tuple[Tensor, ...]:
+        """What the tokens add to the mixes of decay, key, value, receptance and gate."""
+        (mixed,), _ = shifted_mix(x, last, [self.time_maa_x], starts)
+        inner = torch.tanh(mixed @ self.time_maa_w1.to(x)).unflatten(-1, (5, -1))
+        pairs = zip(inner.unbind(-2), self.time_maa_w2.to(x).unbind(0), strict=True)
+        return tuple(part @ up for part, up in pairs)
 
 
 class ChannelMix(nn.Module):
@@ -122,10 +123,9 @@ class ChannelMix(nn.Module):
         last: Float[Tensor, "B C"],
         starts: Bool[Tensor, "B T"] | None = None,
     ) -> tuple[Float[Tensor, "B T C"], Float[Tensor, "B C"]]:
-        previous, last = token_shift(x, last, starts)
-        x_k = torch.addcmul(x, previous - x, self.time_maa_k.to(x))
-        x_r = torch.addcmul(x, previous - x, self.time_maa_r.to(x))
-        value = self.value(torch.relu(self.key(x_k)) ** 2)
+        mixes = [self.time_maa_k, self.time_maa_r]
+        (x_k, x_r), last = shifted_mix(x, last, mixes, starts)
+        value = self.value(squared_relu(self.key(x_k)))
         return torch.sigmoid(self.receptance(x_r)) * value, last
 
 

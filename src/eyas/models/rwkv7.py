@@ -15,21 +15,26 @@ log_decay = -exp(-softplus(-z) - 0.5) = -exp(-0.5) sigmoid(z): at least -0.6066 
 Channel mix: relu(x_k W_key)^2 W_value.
 """
 
-import math
 from collections.abc import Callable
 
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
-from torch.nn import functional as F
 
+from eyas.fused import (
+    Bonus,
+    ValueMix,
+    gated_norm,
+    goose_inputs,
+    shifted_mix,
+    squared_relu,
+)
 from eyas.models.initial import fill, initialize_frame, uniform
-from eyas.models.layers import GroupNorm, Linear, split_heads, token_shift, vector
+from eyas.models.layers import GroupNorm, Linear, split_heads, vector
 from eyas.models.model import Model, Shape, Sizes, frame_of
 from eyas.wkv import Backend
 
 NAME = "x070"
-_STRONGEST_DECAY = -math.exp(-0.5)
 
 
 def matches(sizes: Sizes) -> bool:
@@ -55,6 +60,9 @@ class TimeMix(nn.Module):
 
     g1: Tensor
     g2: Tensor
+    w0: Tensor
+    a0: Tensor
+    v0: Tensor
 
     def __init__(self, shape: Shape, layer: int, backend: Backend) -> None:
         super().__init__()
@@ -90,39 +98,54 @@ class TimeMix(nn.Module):
         last: the input before the first; first_value: of layer 0, which only RWKV-7 uses;
         starts: where another document begins.
         """
-        previous, last = token_shift(x, last, starts)
-        x_r, x_w, x_k, x_v, x_a, x_g = (
-            torch.addcmul(x, previous - x, getattr(self, f"x_{name}").to(x)) for name in "rwkvag"
-        )
-        r, k, v = self.receptance(x_r), self.key(x_k), self.value(x_v)
+        mixes = [getattr(self, f"x_{name}") for name in "rwkvag"]
+        (x_r, x_w, x_k, x_v, x_a, x_g), last = shifted_mix(x, last, mixes, starts)
+        r, v = self.receptance(x_r), self.value(x_v)
+        values = None
         if self.layer == 0:
             first_value = v
         else:
-            v = v + (first_value - v) * torch.sigmoid(self._low_rank("v", x_v))
-        log_decay = _STRONGEST_DECAY * torch.sigmoid(
-            self._low_rank("w", x_w, torch.tanh).to(state.dtype)
+            assert first_value is not None
+            values = ValueMix(self._low_rank("v", x_v), first_value, self.v0)
+        given = goose_inputs(
+            self._low_rank("w", x_w, torch.tanh),
+            self._low_rank("a", x_a),
+            self.key(x_k),
+            v,
+            self.num_heads,
+            self.w0,
+            self.a0,
+            self.k_k,
+            self.k_a,
+            values,
         )
-        a = torch.sigmoid(self._low_rank("a", x_a))
         gate = torch.sigmoid(x_g @ self.g1.to(x)) @ self.g2.to(x)
-        removal = F.normalize(self._heads(k * self.k_k.to(x)), dim=-1)
-        k = self._heads(k * (1 + (a - 1) * self.k_a.to(x)))
-        r, v, a = self._heads(r), self._heads(v), self._heads(a)
 
         fresh: Tensor | None = getattr(self, "time_state", None)
         y, state = self.backend.wkv7(
-            r, self._heads(log_decay), k, v, -removal, removal * a, state, starts, fresh
+            self._heads(r),
+            self._heads(given.log_decay),
+            self._heads(given.key),
+            self._heads(given.value),
+            self._heads(given.removal),
+            self._heads(given.replacement),
+            state,
+            starts,
+            fresh,
         )
-        bonus = (r * k * self.r_k.to(x)).sum(-1, keepdim=True) * v
-        out = self.output((self.ln_x(y) + bonus.flatten(-2)) * gate)
-        return out, last, state, first_value
+        bonus = Bonus(r, given.key, given.value, self.r_k)
+        normed = gated_norm(
+            y.flatten(-2), gate, self.num_heads, self.ln_x.weight, self.ln_x.bias, bonus
+        )
+        return self.output(normed), last, state, first_value
 
     def _low_rank(
         self, name: str, x: Tensor, activation: Callable[[Tensor], Tensor] | None = None
     ) -> Tensor:
-        """x_0 + activation(x x_1) x_2, for the decay, the in-context rate and the value mix."""
+        """activation(x x_1) x_2, for the decay, the in-context rate and the value mix."""
         inner = x @ getattr(self, f"{name}1").to(x)
         inner = inner if activation is None else activation(inner)
-        out: Tensor = getattr(self, f"{name}0").to(x) + inner @ getattr(self, f"{name}2").to(x)
+        out: Tensor = inner @ getattr(self, f"{name}2").to(x)
         return out
 
     def _heads(self, x: Float[Tensor, "B T C"]) -> Float[Tensor, "B T H N"]:
@@ -144,9 +167,8 @@ class ChannelMix(nn.Module):
         last: Float[Tensor, "B C"],
         starts: Bool[Tensor, "B T"] | None = None,
     ) -> tuple[Float[Tensor, "B T C"], Float[Tensor, "B C"]]:
-        previous, last = token_shift(x, last, starts)
-        x_k = torch.addcmul(x, previous - x, self.x_k.to(x))
-        return self.value(torch.relu(self.key(x_k)) ** 2), last
+        (x_k,), last = shifted_mix(x, last, [self.x_k], starts)
+        return self.value(squared_relu(self.key(x_k))), last
 
 
 @torch.no_grad()

@@ -2,6 +2,7 @@
 
 import ctypes
 from collections.abc import Mapping
+from functools import cache
 
 from eyas.native.loading import library
 
@@ -26,12 +27,18 @@ def targets() -> list[str]:
     """The sets of instructions that this processor has kernels for, the best one last."""
     compiled = library()
     assert compiled is not None
-    name = compiled.eyas_wkv_target
+    name = compiled.eyas_target
     name.restype = ctypes.c_char_p
     found: list[str] = []
     while known := name(ctypes.c_int64(len(found))):
         found.append(known.decode())
     return found
+
+
+@cache
+def best_target() -> int:
+    """The number of the last one."""
+    return len(targets()) - 1
 
 
 def chunk() -> int:

@@ -34,14 +34,9 @@ template <class T>
 using Kernel = void (*)(const Call<T>& call, int64_t number, T* scratch);
 
 template <class T>
-struct Kernels {
+struct Wkv {
     Kernel<T> forward6, forward7, backward6, backward7;
     int64_t (*scratch)(int64_t size, bool backward);  // numbers, aligned to 64 bytes, that one needs
-};
-
-struct Target {
-    Kernels<float> f32;
-    Kernels<double> f64;
 };
 
 }  // namespace eyas

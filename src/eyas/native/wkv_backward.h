@@ -19,7 +19,7 @@
 
 namespace EYAS_TARGET {
 
-constexpr int kRows = EYAS_ROWS;  // values at a time
+constexpr int kRows = 4;  // values at a time
 
 // What is kept of each token of a chunk: for each vector of keys, one vector of each of these, side
 // by side. READ is r w, or r in RWKV-6; K and B are those of the token before; the others are sums.

@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 from eyas.errors import UserError
+from eyas.freed import freeing
 from eyas.models import Linear, Model
 from eyas.quant.bitsandbytes import fastest
 from eyas.quant.int8 import Int8
@@ -69,10 +70,12 @@ def quantize_frozen(model: Model, config: FrozenConfig, device: torch.device | N
     device: where that is computed. Raises UserError where nothing is left to quantize.
     """
     quantizer = config.quantizer(device)
+    give_back = freeing(torch.device("cpu"))
     if quantizer:
         for path, linear in model.linears():
             if not linear.weight.requires_grad:
                 _quantize(model, path, quantizer, device)
+                give_back()
         if not any(isinstance(module, QuantizedLinear) for module in model.modules()):
             raise UserError(
                 f"--quant {config.quant}: every linear is trained, so none is left to quantize; "

@@ -17,6 +17,7 @@ from jaxtyping import Float
 from jaxtyping import Int8 as Bytes
 from torch import Tensor
 
+from eyas.native import matvec
 from eyas.quant.blocks import BLOCK, blocks_of, check_finite, count_blocks, first, scaled
 
 _LARGEST_CODE = 127
@@ -52,6 +53,9 @@ class Int8:
         if codes.is_cuda and len(codes) % BLOCK == 0:
             return _in_one_kernel(codes, scales, dtype).view(shape)
         return scaled(codes, BLOCK, scales, _decode, shape, dtype)
+
+    def stored(self, tensors: Mapping[str, Tensor]) -> matvec.Stored | None:
+        return matvec.int8(tensors["codes"], tensors["scales"])
 
 
 def _in_one_kernel(

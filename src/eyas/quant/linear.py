@@ -6,13 +6,15 @@ again, so that what autograd keeps from the forward is the codes alone.
 
 import hashlib
 from collections.abc import Callable, Mapping
-from typing import Any, ClassVar, Protocol, runtime_checkable
+from typing import Any, ClassVar, Protocol, cast, runtime_checkable
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 from torch.autograd.function import FunctionCtx
 from torch.nn import functional as F
+
+from eyas.native import matvec
 
 
 @runtime_checkable
@@ -36,6 +38,10 @@ class Quantizer(Protocol):
         dtype: torch.dtype = torch.float32,
     ) -> Float[Tensor, "O I"]:
         """The weight that these tensors stand for, rounded from float32 to dtype."""
+        ...
+
+    def stored(self, tensors: Mapping[str, Tensor]) -> matvec.Stored | None:
+        """These tensors for the compiled product of few vectors, if it reads them."""
         ...
 
 
@@ -62,6 +68,10 @@ class QuantizedLinear(nn.Module):
         return cls(quantizer, (rows, columns), quantizer.quantize(weight))
 
     def forward(self, x: Float[Tensor, "... I"]) -> Float[Tensor, "... O"]:
+        if matvec.fits(x, self.in_features):
+            stored = self.quantizer.stored(cast(dict[str, Tensor], self._parameters))
+            if stored is not None:
+                return matvec.product(x, stored, self.out_features)
         names, tensors = zip(*self.named_parameters(recurse=False), strict=True)
         shape = self.out_features, self.in_features
         out: Tensor = _Product.apply(x, self.quantizer, shape, names, *tensors)

@@ -22,6 +22,8 @@ import torch
 from jaxtyping import Float, Float32, UInt8
 from torch import Tensor
 
+from eyas.native import matvec
+from eyas.quant import double
 from eyas.quant.blocks import BLOCK, blocks_of, check_finite, count_blocks, first, scaled
 from eyas.quant.double import compress, expand
 from eyas.quant.nearest import nearest
@@ -103,12 +105,26 @@ class NF4:
             scales = expand(scales, tensors["maxima"], tensors["offset"])
         return self.unpack(tensors["codes"], scales, self.name, shape, dtype)
 
+    def stored(self, tensors: Mapping[str, Tensor]) -> matvec.Stored | None:
+        codes, scales = tensors["codes"], tensors["scales"]
+        values = _on_cpu(VALUES[self.name])
+        if not self.double:
+            return matvec.four_bits(codes, scales, values)
+        own = codes, scales, tensors["maxima"], tensors["offset"]
+        return matvec.four_bits_double(*own, values, _on_cpu(double.VALUES))
+
 
 @dataclass(frozen=True)
 class FP4(NF4):
     """NF4's sibling, 4-bit floating point numbers: relative error 12.6 %."""
 
     name: ClassVar[str] = "fp4"
+
+
+@cache
+def _on_cpu(values: tuple[float, ...]) -> Tensor:
+    with torch.inference_mode(False):
+        return torch.tensor(values)
 
 
 def _pack(

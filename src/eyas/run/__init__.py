@@ -7,7 +7,7 @@ This is the only place that knows all parts.
         ...
 """
 
-from eyas.run.directory import adapter_at, merge_run, open_model, steps_done
+from eyas.run.directory import adapter_at, base_at, merge_run, open_model, run_at, steps_done
 from eyas.run.prepared import Prepared, prepare
 from eyas.run.training import timed_step, train
 from eyas.settings import read_run
@@ -15,10 +15,12 @@ from eyas.settings import read_run
 __all__ = [
     "Prepared",
     "adapter_at",
+    "base_at",
     "merge_run",
     "open_model",
     "prepare",
     "read_run",
+    "run_at",
     "steps_done",
     "timed_step",
     "train",

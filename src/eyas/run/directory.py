@@ -9,10 +9,10 @@ from eyas.adapters import (
     load_adapter,
 )
 from eyas.errors import UserError
-from eyas.hub import local_model
+from eyas.hub import local_model, wanted
 from eyas.merging import Merged, load_adapted, merge
 from eyas.models import Model, load
-from eyas.settings import SETTINGS, read_run
+from eyas.settings import SETTINGS, Run, read_run
 from eyas.training.checkpoint import (
     Checkpoint,
     best_checkpoint,
@@ -43,6 +43,27 @@ def checkpoint_at(path: Path) -> Checkpoint:
     if read_run(path).loop.patience and checkpoint.progress.best_step:
         return best_checkpoint(path) or checkpoint
     return checkpoint
+
+
+def run_at(path: Path) -> Run:
+    """The settings of a run, or of the one that a checkpoint lies in.
+
+    Raises UserError where this is neither.
+    """
+    if not (path / SETTINGS).exists():
+        home = path.resolve().parent.parent
+        path = home if (home / SETTINGS).exists() else path
+    return read_run(path)
+
+
+def base_at(base: Path, trained: Path) -> Path:
+    """The file of the model that `trained` was trained over, downloaded where that is its name."""
+    if not base.exists() and not wanted(base.as_posix()):
+        raise UserError(
+            f"{trained}: the model that it was trained over, {base}, is not there; say with --base "
+            "where it is now"
+        )
+    return local_model(base)
 
 
 def steps_done(path: Path) -> tuple[int, int] | None:
@@ -76,8 +97,8 @@ def merge_run(
             raise UserError(
                 f"{run}: an adapter file alone does not know where its base is; add --base"
             )
-        base = read_run(run).model
-    base = local_model(base)
+        base = run_at(run).model
+    base = base_at(base, run)
     adapter = adapter_at(run)
     out = out or (run if run.is_dir() else run.parent) / f"{base.stem}-merged.pth"
     if out.resolve() == base.resolve():
@@ -90,13 +111,14 @@ def merge_run(
 def open_model(path: Path, base: Path | None = None) -> tuple[Model, Path, str | None]:
     """A model file, or a run's base with its newest adapter; the base's path; its tokenizer.
 
-    Both may be names of released models. base: where that is now, if it was moved.
+    Both may be names of released models; in the place of a run a checkpoint's folder may stand.
+    base: where that is now, if it was moved.
     """
     path = local_model(path)
     if not path.is_dir():
         if base:
             raise UserError(f"{path}: is a model itself; --base goes with a run")
         return load(path), path, None
-    run = read_run(path)
-    base = local_model(base or run.model)
+    run = run_at(path)
+    base = base_at(base or run.model, path)
     return load_adapted(base, adapter_at(path)), base, run.tokenizer

@@ -4,7 +4,7 @@ from eyas.adapters import described
 from eyas.data import summarize
 from eyas.observe.data_report import short_report
 from eyas.run.prepared import Prepared
-from eyas.training.fitting import advice, gib
+from eyas.training.fitting import advice_lines, gib
 from eyas.training.machine import free_bytes
 
 
@@ -60,8 +60,7 @@ def memory_lines(prepared: Prepared) -> list[str]:
     parts = plan.parts()
     detail = ", ".join(f"{name} {size / 2**20:,.0f}" for name, size in parts.items() if size)
     lines = [f"about {sum(parts.values()) / 2**20:,.0f} MiB at the peak ({detail})"]
-    changes = advice(plan, available)
     if sum(parts.values()) > available:
         lines.append(f"{gib(available)} are free here: this will probably run out of memory")
-        lines += [f"  {change.line(available)}" for change in changes]
+        lines += [f"  {line}" for line in advice_lines(plan, available)]
     return lines

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from eyas.adapters import Adapter, Full, PiSSA, restore
 from eyas.errors import UserError
-from eyas.export.pth import Entry, write_pth
+from eyas.exporting.pth import Entry, write_pth
 from eyas.interop import rwkv_peft_write
 from eyas.interop.parts import OWN, Layer, parts_of
 from eyas.interop.rwkv_peft import START, STARTS

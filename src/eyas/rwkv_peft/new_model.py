@@ -8,7 +8,7 @@ import torch
 from eyas.data.characters import Characters
 from eyas.data.reading import is_tokens, read_documents
 from eyas.errors import UserError
-from eyas.export.pth import Entry, write_pth
+from eyas.exporting.pth import Entry, write_pth
 from eyas.models import Shape, create
 from eyas.rwkv_peft.flags import Given
 from eyas.rwkv_peft.meaning import NEW_MODEL, Plan

@@ -12,6 +12,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from eyas.adapters import AdaptedLinear
+from eyas.generation.compiled import compiled
 from eyas.models import Model, State
 
 _Rows = dict[str, Tensor]  # the rows of each adapter
@@ -22,6 +23,7 @@ class Forward:
 
     def __init__(self, model: Model) -> None:
         self.model = model  # without adapters, wherever it is called directly
+        self.alone = compiled(model)  # the same, where no row has an adapter
         self._adapters: set[str] = set()
         self._rows: _Rows = {}  # of the forward that is under way
 
@@ -41,7 +43,10 @@ class Forward:
         self, tokens: Int[Tensor, "B T"], state: State, adapters: Sequence[str]
     ) -> tuple[Float[Tensor, "B T C"], State]:
         """As that of the model; adapters: the name of each row's, or any other for none."""
-        for name in self._adapters & set(adapters):
+        present = self._adapters & set(adapters)
+        if not present:
+            return self.alone.hidden(tokens, state)
+        for name in present:
             rows = [i for i, row in enumerate(adapters) if row == name]
             self._rows[name] = torch.tensor(rows, device=state[0].wkv.device)
         try:

@@ -17,6 +17,7 @@ from torch import Tensor
 from torch.autograd.graph import saved_tensors_hooks
 
 from eyas.adapters import Method, Part, attach
+from eyas.adapters.outline import sketched
 from eyas.errors import UserError
 from eyas.models import Model, Shape, create
 from eyas.quant import FrozenConfig
@@ -92,13 +93,21 @@ def _small(
         num_heads=heads,
         ffn_width=ffn_width,
         vocab_size=8,
+        ranks=_ranks(shape),
     )
     model = create(small, 0, backend)
     model.dtype = dtype
-    attach(
-        model, method, train_parts=train_parts, frozen=dataclasses.replace(frozen, quant_head=False)
-    )
+    # Codes are not kept for the backward, whichever they are.
+    quant = FrozenConfig() if frozen.quant == "none" else FrozenConfig(quant="int8")
+    attach(model, sketched(method), train_parts=train_parts, frozen=quant)
     return model
+
+
+def _ranks(shape: Shape) -> dict[str, int]:
+    """With one for the values of RWKV-7, which a model of a single layer has no use for."""
+    if shape.version != "x070" or "v" in shape.ranks:
+        return shape.ranks
+    return {**shape.ranks, "v": shape.ranks.get("unused v", shape.ranks["a"])}
 
 
 def _a_token(model: Model) -> float:

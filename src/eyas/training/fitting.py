@@ -41,6 +41,14 @@ def advice(plan: Plan, available: int) -> list[Fitting]:
     return [*single, *([now] if len(now.typed) > 1 else [])]
 
 
+def advice_lines(plan: Plan, available: int) -> list[str]:
+    """The same in words."""
+    found = advice(plan, available)
+    if found or plan.total() <= available:
+        return [change.line(available) for change in found]
+    return ["no setting changes that: it takes more memory, or a smaller model"]
+
+
 def gib(size: int) -> str:
     return f"{size / 2**30:.1f} GiB"
 

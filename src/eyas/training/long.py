@@ -23,8 +23,8 @@ from torch import Tensor
 
 from eyas.data import Batch
 from eyas.data.batches import UNTRAINED
+from eyas.freed import return_freed_memory
 from eyas.models import LayerState, State
-from eyas.training.machine import return_freed_memory
 
 _KEPT_BYTES = 2**29  # of states, beyond which only some are kept
 

@@ -19,13 +19,14 @@ from typing import Annotated
 import torch
 
 from eyas.data import Batch, Cursor
+from eyas.freed import return_freed_memory
 from eyas.training.engine import Engine
 from eyas.training.events import Event, Finished, Sampled, Saved, Step, Validated
 from eyas.training.finite import check_weights, stopped_at
 from eyas.training.interrupt import Asked
 from eyas.training.long import ChunkedRows
 from eyas.training.loss import IGNORED
-from eyas.training.machine import peak_bytes, return_freed_memory
+from eyas.training.machine import peak_bytes
 from eyas.training.optim import Optimizer, learning_rate
 
 _MOST_STEPS = 2**63 - 1  # TOML's largest number

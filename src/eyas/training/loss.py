@@ -19,8 +19,10 @@ from torch import Tensor, nn
 from torch.autograd.function import FunctionCtx
 
 from eyas.data import Batch
+from eyas.freed import freeing, return_freed_memory
+from eyas.fused.softmax_loss import softmax_loss_
 from eyas.models import Linear, Model, State
-from eyas.training.machine import freeing, on_device, return_freed_memory
+from eyas.training.machine import on_device
 
 IGNORED = -100
 _BLOCK_BYTES = 64 * 2**20
@@ -103,10 +105,11 @@ class _CrossEntropy(torch.autograd.Function):
         grad_weight = torch.zeros_like(weight, dtype=dtype) if needs_weight else None
         for rows in _blocks(len(hidden), len(weight) * dtype.itemsize):
             logits = (hidden[rows] @ head.mT).to(dtype)
-            loss += _loss(logits, targets[rows])
-            if grad_hidden is None and grad_weight is None:
+            wanted = needs_hidden or needs_weight
+            loss += softmax_loss_(logits, targets[rows], logit_l2, wanted).sum()
+            if not wanted:
                 continue
-            grad = _gradient_(logits, targets[rows], logit_l2).to(hidden.dtype)
+            grad = logits.to(hidden.dtype)
             if grad_hidden is not None:
                 torch.mm(grad, head, out=grad_hidden[rows])
             if grad_weight is not None:
@@ -118,22 +121,6 @@ class _CrossEntropy(torch.autograd.Function):
     def backward(ctx: FunctionCtx, grad: Tensor) -> tuple[Tensor | None, ...]:
         grads = ctx.grads  # type: ignore[attr-defined]
         return *(g if g is None else g * grad.to(g) for g in grads), None, None
-
-
-def _loss(logits: Float[Tensor, "M V"], targets: Int[Tensor, " M"]) -> Tensor:
-    chosen = logits.gather(1, targets[:, None])[:, 0]
-    return (logits.logsumexp(1) - chosen).sum()
-
-
-def _gradient_(logits: Tensor, targets: Tensor, logit_l2: float) -> Tensor:
-    """The gradient with respect to the logits; uses up their memory."""
-    largest, where = logits.max(1, keepdim=True)
-    grad = torch.exp(logits.sub_(largest), out=logits)
-    grad.div_(grad.sum(1, keepdim=True))
-    grad.scatter_add_(1, targets[:, None], grad.new_full((len(grad), 1), -1.0))
-    if logit_l2:
-        grad.scatter_add_(1, where, logit_l2 * largest)
-    return grad
 
 
 def block_rows(row_bytes: int) -> int:

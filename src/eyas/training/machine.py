@@ -1,17 +1,10 @@
 """What the machine has in use."""
 
-import ctypes
-import functools
-import os
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import torch
 from torch import Tensor
-
-_SMALL = 2 * 2**30
-_GROWN = 2**28
 
 
 def peak_bytes(device: torch.device) -> int:
@@ -54,45 +47,3 @@ def on_device(tensor: Tensor, device: torch.device) -> Tensor:
     if device.type != "cuda" or tensor.is_cuda:
         return tensor.to(device)
     return tensor.pin_memory().to(device, non_blocking=True)
-
-
-def return_freed_memory(device: torch.device) -> None:
-    """Gives what a model on the CPU freed back to the system, where glibc would keep it.
-
-    Between the activations of two steps glibc's heap falls into pieces too small for the next:
-    without this a 0.1B model's second step needs a quarter more than the first. It costs time (15 %
-    of a tiny model's step), so a process that is small is left alone.
-    """
-    trim = _malloc_trim() if device.type == "cpu" else None
-    if trim and peak_bytes(torch.device("cpu")) > _SMALL:
-        trim(0)
-
-
-def freeing(device: torch.device) -> Callable[[], None]:
-    """As `return_freed_memory`, each time that the process has grown by a few hundred MiB."""
-    trim = _malloc_trim() if device.type == "cpu" else None
-    if trim is None:
-        return lambda: None
-    least = _resident()
-
-    def give_back() -> None:
-        nonlocal least
-        if _resident() > least + _GROWN:
-            trim(0)
-            least = _resident()
-
-    return give_back
-
-
-def _resident() -> int:
-    """Bytes of this process in memory (Linux)."""
-    pages = Path("/proc/self/statm").read_bytes().split()[1]
-    return int(pages) * os.sysconf("SC_PAGE_SIZE")
-
-
-@functools.cache
-def _malloc_trim() -> Callable[[int], int] | None:
-    if not sys.platform.startswith("linux"):
-        return None
-    trim: Callable[[int], int] | None = getattr(ctypes.CDLL(None), "malloc_trim", None)
-    return trim

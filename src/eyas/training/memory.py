@@ -18,6 +18,7 @@ import torch
 from torch import nn
 
 from eyas.adapters import Method, Part, adapter_tensors
+from eyas.adapters.lora import LowRankLinear
 from eyas.adapters.outline import outlined
 from eyas.data import BatchConfig
 from eyas.models import Linear, Model, Shape
@@ -159,11 +160,18 @@ def _held(model: Model, plan: Plan) -> _Held:
     linears = [m for m in model.blocks.modules() if isinstance(m, (Linear, QuantizedLinear))]
     return _Held(
         weights=sum(frozen),
-        adapter=sum(t.nbytes for t in adapter_tensors(model).values()),
+        adapter=sum(t.nbytes for t in adapter_tensors(model).values())
+        - _waiting(model, plan.device),
         trained=sum(p.numel() for p in model.parameters() if p.requires_grad),
         head=_copy(model.head, plan.dtype),
         widest=max(_copy(linear, plan.dtype) for linear in linears),
     )
+
+
+def _waiting(model: Model, device: str) -> int:
+    """Bytes of an adapter that are in main memory while a GPU trains."""
+    layers = [m for m in model.modules() if isinstance(m, LowRankLinear)] if device != "cpu" else []
+    return sum(t.nbytes for layer in layers for t in layer.unread().values() if t is not None)
 
 
 def _copy(linear: nn.Module, dtype: torch.dtype) -> int:

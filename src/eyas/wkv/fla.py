@@ -24,7 +24,7 @@ around exp(-20) a token was 2e-6 of the largest gradient.
 from collections.abc import Callable
 from functools import lru_cache, partial
 from importlib.util import find_spec
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, TypeVar
 
 import torch
 from jaxtyping import Bool, Float, Int64
@@ -34,6 +34,7 @@ from eyas.wkv import native
 from eyas.wkv.reference import Fresh, Heads, Starts, State
 
 Kernels = Literal["chunked", "recurrent", "none"]
+Run = TypeVar("Run", bound=Callable[..., Any])
 
 _NARROW = (torch.bfloat16, torch.float16)
 _HEAD_SIZES = range(16, 257)
@@ -120,7 +121,15 @@ def _device_suits(x: Tensor) -> bool:
     return x.is_cuda
 
 
-@torch.compiler.disable  # type: ignore[untyped-decorator]
+def _left_out_of_compiling(run: Run) -> Run:
+    """The decorator imports the compiler, which takes a second: only where the kernels serve."""
+    if not torch.cuda.is_available():
+        return run
+    apart: Run = torch.compiler.disable(run)
+    return apart
+
+
+@_left_out_of_compiling
 def _run(
     operator: Callable[..., tuple[Tensor, Tensor]],
     given: dict[str, Tensor],

@@ -7,7 +7,6 @@ do not depend on their number.
 For tensors on a CPU, in float32 or float64, which is the state's type; others go to `chunked`.
 """
 
-from functools import cache
 from typing import Any
 
 import torch
@@ -148,7 +147,7 @@ def _run(version: int, tensors: dict[str, Tensor], backward: bool) -> None:
         version,
         r.dtype == torch.float64,
         backward,
-        _best_target(),
+        operators.best_target(),
         torch.get_num_threads(),
     )
 
@@ -160,8 +159,3 @@ def _shapes(batch: int, length: int, heads: int, size: int) -> dict[str, tuple[i
     kept = (batch, heads, -(-length // operators.chunk()), size, size)
     others = {"bonus": (heads, size), "d_bonus": (batch, heads, size), "kept": kept}
     return {**shapes, **others, "fresh": states[1:], "starts": (batch, length)}
-
-
-@cache
-def _best_target() -> int:
-    return len(operators.targets()) - 1

@@ -1,0 +1,6 @@
+// The kernels for every processor of this kind: SSE2, NEON.
+#define EYAS_TARGET baseline
+#define EYAS_VECTOR_BYTES 16
+#define EYAS_UNROLL 2
+#define EYAS_ROWS 2
+#include "target_kernels.h"

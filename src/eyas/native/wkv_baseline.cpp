@@ -1,6 +1,0 @@
-// The WKV operators for every processor of this kind: SSE2, NEON.
-#define EYAS_TARGET baseline
-#define EYAS_VECTOR_BYTES 16
-#define EYAS_UNROLL 2
-#define EYAS_ROWS 4
-#include "wkv_kernels.h"
