@@ -95,7 +95,7 @@ def eyas_runs(kept: str, folder: Path, threads: int) -> tuple[Run, Run, int]:
             state = forward(torch.tensor([[i % 1000]]), state)[1]
 
     def prompt(count: int) -> None:
-        forward(torch.arange(count)[None])
+        forward.head(forward.hidden(torch.arange(count)[None])[0][:, -1:])
 
     weights = dict(model.named_parameters())
     return tokens, prompt, sum(w.nbytes for name, w in weights.items() if name[:3] != "emb")

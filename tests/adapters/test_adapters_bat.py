@@ -103,7 +103,7 @@ def test_starts_at_the_base_bit_for_bit(blocks, stored, computed):
     assert {name: (t.shape, t.dtype) for name, t in tensors.items()} == {
         "bat_D": ((4 if blocks == "in" else 6, 4, 4), torch.float32)
     }
-    x = torch.randn(20, 16, dtype=computed)  # as in training: few rows are a product of their own
+    x = torch.randn(40, 16, dtype=computed)  # as in training: few rows are a product of their own
     assert torch.equal(method.layer(base, tensors)(x), base(x))
 
 

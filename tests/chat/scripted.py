@@ -21,6 +21,7 @@ class Script(Model):
         nn.Module.__init__(self)
         self.vocab_size = 65536
         self.emb = nn.Embedding(1, 1)
+        self.head = nn.Identity()
         self.script = [token for text in texts for token in self.tokens(text)]
         self.forwards: list[int] = []  # tokens of each
         self.reads: list[list[int]] = []  # and all that was read with them
@@ -29,10 +30,7 @@ class Script(Model):
     def tokens(text: str | bytes) -> list[int]:
         return [0] if text == "" else WORLD.encode(text) if isinstance(text, str) else list(text)
 
-    def forward(
-        self, tokens: Tensor, state: State | None = None, starts: Tensor | None = None
-    ) -> tuple[Tensor, State]:
-        assert starts is None
+    def hidden(self, tokens: Tensor, state: State | None = None) -> tuple[Tensor, State]:
         self.forwards.append(tokens.shape[1])
         before = state[0].attention_input if state else torch.zeros(1, 0)
         read = torch.cat([before, tokens.float()], dim=1)

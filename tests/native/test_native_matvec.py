@@ -103,7 +103,7 @@ def test_layers_use_it_where_no_gradient_is_needed(kind, monkeypatch):
     assert_close(layer(wanted), exact)
     (grad,) = torch.autograd.grad(layer(wanted).sum(), wanted)
     assert_close(grad, layer.dense_weight().float().sum(0).expand(16, 70))
-    assert_close(layer(torch.cat((x, x))), torch.cat((exact, exact)))
+    assert_close(layer(torch.cat((x, x, x))), torch.cat((exact, exact, exact)))
     assert_close(layer(x.double()).float(), exact)
     monkeypatch.setattr(matvec, "library", lambda: None)
     assert_close(layer(x), exact)

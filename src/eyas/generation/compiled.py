@@ -97,7 +97,7 @@ class CompiledTokens(nn.Module):
     def hidden(
         self, tokens: Int[Tensor, "B T"], state: State | None = None
     ) -> tuple[Float[Tensor, "B T C"], State]:
-        """What the head reads; longer pieces and more than 16 rows go to the model itself."""
+        """What the head reads; longer pieces and more than 32 rows go to the model itself."""
         batch, length = tokens.shape
         if length != 1 or not 0 < batch <= matvec.MAX_ROWS:
             return self.model.hidden(tokens, state)

@@ -9,9 +9,10 @@ import torch
 from torch import Tensor, nn
 
 from eyas.errors import UserError
-from eyas.generation.compiled import compiled
+from eyas.generation.compiled import CompiledTokens, compiled
 from eyas.generation.graphs import with_graph
 from eyas.generation.sampling import Sampling, count, sample
+from eyas.models import Model
 
 END = 0  # the token that ends a document, and stands before the first one
 _SLICE = 1024  # prompt tokens a forward, which bounds the memory of their logits
@@ -157,11 +158,20 @@ def _read(model: nn.Module, tokens: list[int], state: Any) -> tuple[Tensor, Any]
     row = torch.tensor([tokens], device=next(model.parameters()).device)
     logits = row
     for part in row.split(_SLICE, dim=1):
-        logits, state = model(part, state)
+        logits, state = _read_slice(model, part, state)
     last = logits[0, -1].cpu()  # the one wait for a device
     if not last.isfinite().all():
         raise UserError("the model's logits are not finite; check its weights and precision")
     return last, state
+
+
+def _read_slice(model: nn.Module, part: Tensor, state: Any) -> tuple[Tensor, Any]:
+    """Logits [1, T, V], or [1, 1, V] where the head can read the last token alone; the state."""
+    if isinstance(model, Model | CompiledTokens):
+        hidden, state = model.hidden(part, state)
+        return model.head(hidden[:, -1:]), state
+    logits, state = model(part, state)
+    return logits, state
 
 
 def weight_of(piece: bytes) -> float:

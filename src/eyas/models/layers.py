@@ -37,7 +37,9 @@ class Linear(nn.Module):
         """The weight for the compiled product of few vectors, if x is for that."""
         if self.weight.requires_grad and torch.is_grad_enabled():
             return None
-        return matvec.plain(self.weight) if matvec.fits(x, self.in_features) else None
+        narrow = self.weight.dtype != torch.float32
+        rows = matvec.MAX_ROWS if narrow else matvec.MAX_ROWS_FLOAT32
+        return matvec.plain(self.weight) if matvec.fits(x, self.in_features, rows) else None
 
 
 class _FrozenLinear(torch.autograd.Function):

@@ -17,8 +17,9 @@ from torch import Tensor
 from eyas.native.loading import library
 from eyas.native.operators import best_target
 
-MAX_ROWS = 16
-"""With many vectors the sums cost more than reading: PyTorch's matrix products are for those."""
+MAX_ROWS, MAX_ROWS_FLOAT32 = 32, 16
+"""With many vectors the sums cost more than reading: PyTorch's matrix products are for those, and
+sooner for float32, where they need not widen the weight first."""
 
 _PLAIN = {torch.float32: 0, torch.bfloat16: 1, torch.float16: 2}
 _INT8 = {torch.float16: 3, torch.float32: 4}
@@ -38,11 +39,11 @@ class Stored:
     levels: Float[Tensor, "256"] | None = None
 
 
-def fits(x: Tensor, in_features: int) -> bool:
+def fits(x: Tensor, in_features: int, rows: int = MAX_ROWS) -> bool:
     """Whether x [..., in_features] is few vectors that the kernels take, and needs no gradient."""
     return (
         x.shape[-1] == in_features
-        and x.numel() <= MAX_ROWS * in_features
+        and x.numel() <= rows * in_features
         and x.dtype is torch.float32
         and x.is_cpu
         and type(x) is Tensor
