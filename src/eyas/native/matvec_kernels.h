@@ -20,11 +20,12 @@ inline void sum_row(const Plain<T>& weight, const float* x, int64_t in, Vec<floa
     int64_t i = 0;
     for (; i + int64_t(kBlock) <= in; i += kBlock) {
         ask_ahead(weight.row + i, kBlock * sizeof(T));
-        for (int n = 0; n < int(kBlock) / L; ++n) {
-            const Vec<float> w = widen(weight.row + i + n * L);
-            for (int r = 0; r < ROWS; ++r) {
-                Vec<float>& sum = sums[r][n % kChains];
-                sum = multiply_add(w, load(x + r * in + i + n * L), sum);
+        for (int64_t j = i; j < i + int64_t(kBlock); j += kChains * L) {
+            for (int c = 0; c < kChains; ++c) {
+                const Vec<float> w = widen(weight.row + j + c * L);
+                for (int r = 0; r < ROWS; ++r) {
+                    sums[r][c] = multiply_add(w, load(x + r * in + j + c * L), sums[r][c]);
+                }
             }
         }
     }
@@ -52,11 +53,12 @@ inline void sum_row(const Weight& weight, const float* x, int64_t in, Vec<float>
         const float* const own = x + block * kBlock;
         weight.ask_ahead_of(block);
         Vec<float> sums[ROWS][kChains] = {};
-        for (int n = 0; n < int(kBlock) / L; ++n) {
-            const Vec<float> w = weight.at(block, n);
-            for (int r = 0; r < ROWS; ++r) {
-                Vec<float>& sum = sums[r][n % kChains];
-                sum = multiply_add(w, load(own + r * in + n * L), sum);
+        for (int n = 0; n < int(kBlock) / L; n += kChains) {
+            for (int c = 0; c < kChains; ++c) {
+                const Vec<float> w = weight.at(block, n + c);
+                for (int r = 0; r < ROWS; ++r) {
+                    sums[r][c] = multiply_add(w, load(own + r * in + (n + c) * L), sums[r][c]);
+                }
             }
         }
         const Vec<float> scale = everywhere(weight.scales[block]);

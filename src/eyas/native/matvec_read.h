@@ -37,6 +37,8 @@ struct Float16 {
     uint16_t bits;
 };
 
+constexpr float kSmallestHalf = 5.9604644775390625e-8f;  // 2^-24
+
 inline float widen_one(Bfloat16 number) {
     const uint32_t bits = uint32_t(number.bits) << 16;
     float wide;
@@ -47,7 +49,7 @@ inline float widen_one(Bfloat16 number) {
 inline float widen_one(Float16 number) {
     const uint32_t sign = uint32_t(number.bits & 0x8000) << 16, rest = number.bits & 0x7fff;
     uint32_t bits = rest << 13;
-    float wide = rest * 5.9604644775390625e-8f;  // 2^-24: numbers below the normal ones
+    float wide = rest * kSmallestHalf;  // numbers below the normal ones
     if (rest < 0x400) std::memcpy(&bits, &wide, 4);
     else bits += rest < 0x7c00 ? 112u << 23 : 224u << 23;  // the bias, or inf and NaN
     bits |= sign;
@@ -134,6 +136,41 @@ inline Vec<float> everywhere(float number) {
     for (float& lane : lanes) lane = number;
     return load(lanes);
 }
+
+#if defined(__GNUC__)
+
+// As many numbers as there are lanes; GCC and Clang turn these into instructions of the processor.
+template <class T>
+struct LanesOf {
+    typedef T type __attribute__((vector_size(kLanes<float> * sizeof(T))));
+};
+template <class T>
+inline typename LanesOf<uint32_t>::type lanes_of(const T* from) {
+    typename LanesOf<uint16_t>::type numbers;
+    static_assert(sizeof(T) == sizeof(uint16_t), "numbers of 16 bits");
+    std::memcpy(&numbers, from, sizeof numbers);
+    return __builtin_convertvector(numbers, typename LanesOf<uint32_t>::type);
+}
+inline Vec<float> widen(const Bfloat16* from) { return (Vec<float>)(lanes_of(from) << 16); }
+inline Vec<float> widen(const Float16* from) {
+    using Bits = typename LanesOf<uint32_t>::type;
+    const Bits all = lanes_of(from), rest = all & 0x7fff, sign = (all & 0x8000) << 16;
+    // As `widen_one`: a comparison is a mask of ones where it holds.
+    const Bits small = (Bits)(rest < 0x400), large = (Bits)(rest >= 0x7c00);
+    const Bits normal = (rest << 13) + (112u << 23) + (large & (112u << 23));
+    const auto signed_rest = (typename LanesOf<int32_t>::type)rest;
+    const Vec<float> tiny = __builtin_convertvector(signed_rest, Vec<float>) * kSmallestHalf;
+    return (Vec<float>)(((Bits)tiny & small) | (normal & ~small) | sign);
+}
+inline Vec<float> widen(const int8_t* from) {
+    typename LanesOf<int8_t>::type codes;
+    std::memcpy(&codes, from, sizeof codes);
+    const auto wide = __builtin_convertvector(codes, typename LanesOf<int32_t>::type);
+    return __builtin_convertvector(wide, Vec<float>);
+}
+
+#else
+
 template <class T>
 inline Vec<float> widen(const T* from) {
     float lanes[kLanes<float>];
@@ -141,17 +178,19 @@ inline Vec<float> widen(const T* from) {
     return load(lanes);
 }
 
+#endif
+
 struct Table {
     const float* values;
 
     explicit Table(const float* from) : values(from) {}
     Vec<float> look_up(const uint8_t* block, int n) const {
+        // Lanes of one group of 8 have the same place in their 4 bytes.
+        const int first = n * kLanes<float>, nibble = first / 8;
+        const uint8_t* const bytes = block + first % 8 * 4 + nibble / 2;
+        const int shift = nibble % 2 * 4;
         float lanes[kLanes<float>];
-        for (int i = 0; i < kLanes<float>; ++i) {
-            const int place = n * kLanes<float> + i, nibble = place / 8;
-            const uint8_t both = block[place % 8 * 4 + nibble / 2];
-            lanes[i] = values[nibble % 2 ? both >> 4 : both & 15];
-        }
+        for (int i = 0; i < kLanes<float>; ++i) lanes[i] = values[bytes[4 * i] >> shift & 15];
         return load(lanes);
     }
 };

@@ -2,5 +2,5 @@
 #define EYAS_TARGET baseline
 #define EYAS_VECTOR_BYTES 16
 #define EYAS_UNROLL 2
-#define EYAS_ROWS 2
+#define EYAS_ROWS 4
 #include "target_kernels.h"
