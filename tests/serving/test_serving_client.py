@@ -268,7 +268,7 @@ def test_the_server_stops_at_the_second_signal(start, served, faults) -> None:
 def test_a_fault_of_the_engine_ends_the_server(start, served, await_, monkeypatch) -> None:
     """What watches over it begins it again; nobody waits for an answer that cannot come."""
     with start(served) as running:
-        monkeypatch.setattr(served["base"].forward.model, "hidden", lambda *_: 1 / 0)
+        monkeypatch.setattr(served["base"].forward, "hidden", lambda *_: 1 / 0)
         with pytest.raises(openai.InternalServerError, match="the server has failed"):
             running.client().completions.create(model="base", prompt="b", max_tokens=4)
         await_(lambda: running.server.failed)
