@@ -21,6 +21,8 @@
 #define EYAS_VECTOR_BYTES 32
 #define EYAS_UNROLL 2
 #define EYAS_ROWS 4
+#define EYAS_TILE_ROWS 2
+#define EYAS_TILE_WEIGHTS 2
 #include "target_kernels.h"
 #if defined(__clang__)
 #pragma clang attribute pop

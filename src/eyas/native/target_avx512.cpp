@@ -26,6 +26,8 @@
 #define EYAS_VECTOR_BYTES 64
 #define EYAS_UNROLL 4
 #define EYAS_ROWS 8
+#define EYAS_TILE_ROWS 4
+#define EYAS_TILE_WEIGHTS 2
 #include "target_kernels.h"
 #if defined(__clang__)
 #pragma clang attribute pop

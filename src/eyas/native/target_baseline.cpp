@@ -3,4 +3,6 @@
 #define EYAS_VECTOR_BYTES 16
 #define EYAS_UNROLL 2
 #define EYAS_ROWS 4
+#define EYAS_TILE_ROWS 4
+#define EYAS_TILE_WEIGHTS 1
 #include "target_kernels.h"
