@@ -42,21 +42,9 @@ SHAPE = Shape("x070", 12, 768, 12, 3072, 65536, {"w": 64, "a": 64, "v": 32, "g":
 CLIENTS = (1, 2, 4, 8, 16)
 STORAGES = ("fp32", "bf16")
 ROUNDS = 2  # answers of each client in a repeat
-WORDS = [
-    "the",
-    "quick",
-    "brown",
-    "fox",
-    "jumps",
-    "over",
-    "a",
-    "lazy",
-    "dog",
-    "in",
-    "an",
-    "old",
-    "barn",
-]
+WORDS = (
+    "the", "quick", "brown", "fox", "jumps", "over", "a", "lazy", "dog", "in", "an", "old", "barn",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from typing import Any
 from eyas.serving.limits import CapacityConfig, LimitsConfig
 
 STATUSES = (200, 400, 403, 404, 405, 408, 413, 415)
-VALUES, HEADS = 250, 150  # requests of each kind
+VALUES, HEADS = 200, 100  # requests of each kind
 LIMITS = LimitsConfig(max_tokens=4, max_prompt_tokens=600, max_body_kib=16, body_seconds=0.2)
 GOOD: dict[str, dict[str, Any]] = {
     "/v1/completions": {

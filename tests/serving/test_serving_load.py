@@ -9,7 +9,7 @@ import torch
 from eyas.generation.sampling import GREEDY
 from eyas.generation.stream import generate
 
-CLIENTS, ROUNDS, TOKENS = 8, 4, 8
+CLIENTS, ROUNDS, TOKENS = 8, 3, 8
 PROMPTS = ["Once upon a time", "The cat", "a b c d a b", "User: Who?\n\nAssistant:", "x" * 150]
 FREE = {"presence_penalty": 0.0, "frequency_penalty": 0.0, "temperature": 0.0}
 SECONDS, GROWTH = 90, 40 * 2**20

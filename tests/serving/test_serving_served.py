@@ -38,7 +38,7 @@ from eyas.serving.transcript import Form
 from eyas.training.events import Saved
 from eyas.training.optim import OptimConfig
 
-TOKENS = 10
+TOKENS = 6
 PROMPT = "document 7: ab"
 INT8 = FrozenConfig(quant="int8")
 LAYERS = {"pissa": PiSSA(rank=4), "lora": LoRA(rank=2), "miss": MiSS(rank=8), "bat": Bat(rank=8)}
@@ -138,7 +138,7 @@ def test_rows_of_several_adapters_go_together(folder: Path) -> None:
 
     forward.model.hidden = counted
     together = said(*(served[name] for name in ("m", *LAYERS, "state")))
-    assert (6, 1) in rows
+    assert max(batch for batch, length in rows if length == 1) > 4
     each = [said(served[name])[0] for name in ("m", *LAYERS, "state")]
     assert together == each
 
@@ -161,7 +161,7 @@ def test_weights_are_in_memory_once(folder: Path) -> None:
 
 @pytest.mark.parametrize("frozen", [INT8, FrozenConfig("bf16"), FrozenConfig(quant="nf4")])
 def test_a_base_kept_narrower(folder: Path, frozen: FrozenConfig) -> None:
-    served = opened(folder, "pissa", "parts", "int8", frozen=frozen)
+    served = opened(folder, "pissa", "int8", frozen=frozen)
     plain = load(folder / "m.pth")
     quantize_frozen(plain, frozen)
     cast_frozen(plain, frozen)

@@ -55,14 +55,14 @@ _PATH = click.Path(path_type=Path)
     type=click.Choice(["file", "fp32", "bf16", "fp16"]),
     default="file",
     show_default=True,
-    help="type of the base's weights in memory; fp32 is the fastest on most CPUs",
+    help="type of the base's weights in memory; file: as in the model",
 )
 @click.option(
     "--quant",
     type=click.Choice(["none", "int8", "nf4"]),
     default="none",
     show_default=True,
-    help="quantizes the base's linears: less memory, more time on a CPU",
+    help="quantizes the base's linears",
 )
 @click.option("--device", default="cpu", show_default=True, help="cpu, cuda, or cuda:N")
 @click.option(

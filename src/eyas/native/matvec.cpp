@@ -13,7 +13,7 @@ EYAS_API bool eyas_product(int64_t storage, int64_t target, int64_t threads, int
                            const void* scales, const float* maxima, const float* offset,
                            const float* values, const float* levels) {
     try {
-        const eyas::Product product{rows,   in,     out,    out,    x,      y,
+        const eyas::Product product{rows,   in,     out,    out,    in,     x,      y,
                                     weight, scales, maxima, offset, values, levels};
         eyas::Products products(eyas::target(target).few_rows.products, threads);
         products.add(storage, product);

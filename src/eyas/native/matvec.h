@@ -20,7 +20,8 @@ enum Storage : int64_t {
 struct Product {
     int64_t rows, in, out;  // rows of x; columns and rows of the weight
     int64_t stride;         // between two rows of y
-    const float* x;         // [rows, in]
+    int64_t x_stride;       // and of x
+    const float* x;         // [rows, x_stride]
     float* y;               // [rows, stride]
     const void* weight;     // numbers or codes
     const void* scales;     // [blocks]: float16, float32, or codes

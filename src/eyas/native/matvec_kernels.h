@@ -12,74 +12,117 @@ using eyas::kGroupRows;
 // Sums that do not wait for each other: an addition takes longer than the next one may begin.
 constexpr int kChains = 2;
 
-// The sums of one row of the weight with ROWS of x, spread over the lanes of a vector.
+template <int ROWS>
+using Sums = Vec<float>[ROWS][kChains];
+
+// Few rows of x wait for the weight, and asking for much of it would be in the way. More rows compute
+// meanwhile, so slowly that the processor does not read ahead by itself.
+constexpr int kComputingRows = 4;
+constexpr int64_t kFarAhead = 8192;
+
+// Adds to the sums of one row of the weight with ROWS of x what the columns [begin, end) give; the
+// sums are spread over the lanes of a vector. later: what is to be read about kFarAhead bytes on.
 template <class T, int ROWS>
-inline void sum_row(const Plain<T>& weight, const float* x, int64_t in, Vec<float> (&out)[ROWS]) {
+inline void add_row(const Plain<T>& weight, const Product& product, const float* x, int64_t begin,
+                    int64_t end, const Plain<T>& later, int64_t later_begin, Sums<ROWS>& sums) {
     constexpr int L = kLanes<float>;
-    Vec<float> sums[ROWS][kChains] = {};
-    int64_t i = 0;
-    for (; i + int64_t(kBlock) <= in; i += kBlock) {
-        ask_ahead(weight.row + i, kBlock * sizeof(T));
+    const int64_t stride = product.x_stride;
+    Sums<ROWS> own = {};
+    for (int r = 0; begin > 0 && r < ROWS; ++r) {
+        for (int c = 0; c < kChains; ++c) own[r][c] = sums[r][c];
+    }
+    int64_t i = begin;
+    for (; i + int64_t(kBlock) <= end; i += kBlock) {
+        if (ROWS < kComputingRows) ask_ahead(weight.row + i, kBlock * sizeof(T));
+        else ask(later.row + later_begin + i - begin, kBlock * sizeof(T));
         for (int64_t j = i; j < i + int64_t(kBlock); j += kChains * L) {
             for (int c = 0; c < kChains; ++c) {
                 const Vec<float> w = widen(weight.row + j + c * L);
                 for (int r = 0; r < ROWS; ++r) {
-                    sums[r][c] = multiply_add(w, load(x + r * in + j + c * L), sums[r][c]);
+                    own[r][c] = multiply_add(w, load(x + r * stride + j + c * L), own[r][c]);
                 }
             }
         }
     }
-    for (; i + L <= in; i += L) {
+    for (; i + L <= end; i += L) {
         const Vec<float> w = widen(weight.row + i);
         for (int r = 0; r < ROWS; ++r) {
-            sums[r][0] = multiply_add(w, load(x + r * in + i), sums[r][0]);
+            own[r][0] = multiply_add(w, load(x + r * stride + i), own[r][0]);
         }
     }
-    if (i < in) {
-        const Vec<float> w = weight.part(i, in - i);
+    if (i < end) {
+        const Vec<float> w = weight.part(i, end - i);
         for (int r = 0; r < ROWS; ++r) {
-            sums[r][0] = multiply_add(w, load_part(x + r * in + i, in - i), sums[r][0]);
+            own[r][0] = multiply_add(w, load_part(x + r * stride + i, end - i), own[r][0]);
         }
     }
-    for (int r = 0; r < ROWS; ++r) out[r] = sums[r][0] + sums[r][1];
+    for (int r = 0; r < ROWS; ++r) {
+        for (int c = 0; c < kChains; ++c) sums[r][c] = own[r][c];
+    }
 }
 
 // The same for codes: the sum of a block is multiplied by its scale.
 template <class Weight, int ROWS>
-inline void sum_row(const Weight& weight, const float* x, int64_t in, Vec<float> (&out)[ROWS]) {
+inline void add_row(const Weight& weight, const Product& product, const float* x, int64_t begin,
+                    int64_t end, const Weight&, int64_t, Sums<ROWS>& sums) {
     constexpr int L = kLanes<float>;
-    for (int r = 0; r < ROWS; ++r) out[r] = Vec<float>{};
-    for (int64_t block = 0; block < in / int64_t(kBlock); ++block) {
+    const int64_t stride = product.x_stride;
+    Vec<float> out[ROWS];
+    for (int r = 0; r < ROWS; ++r) out[r] = begin > 0 ? sums[r][0] : Vec<float>{};
+    for (int64_t block = begin / kBlock; block < end / int64_t(kBlock); ++block) {
         const float* const own = x + block * kBlock;
         weight.ask_ahead_of(block);
-        Vec<float> sums[ROWS][kChains] = {};
+        Sums<ROWS> of_block = {};
         for (int n = 0; n < int(kBlock) / L; n += kChains) {
             for (int c = 0; c < kChains; ++c) {
                 const Vec<float> w = weight.at(block, n + c);
                 for (int r = 0; r < ROWS; ++r) {
-                    sums[r][c] = multiply_add(w, load(own + r * in + (n + c) * L), sums[r][c]);
+                    const Vec<float> number = load(own + r * stride + (n + c) * L);
+                    of_block[r][c] = multiply_add(w, number, of_block[r][c]);
                 }
             }
         }
         const Vec<float> scale = everywhere(weight.scales[block]);
-        for (int r = 0; r < ROWS; ++r) out[r] = multiply_add(sums[r][0] + sums[r][1], scale, out[r]);
+        for (int r = 0; r < ROWS; ++r) {
+            out[r] = multiply_add(of_block[r][0] + of_block[r][1], scale, out[r]);
+        }
+    }
+    for (int r = 0; r < ROWS; ++r) {
+        sums[r][0] = out[r];
+        sums[r][1] = Vec<float>{};
     }
 }
 
-// `count` rows of the weight from `row` on, at most kGroupRows, by ROWS of x from `first` on. The
-// weight is read from its beginning to its end: that is what a processor reads ahead best.
+constexpr int64_t lesser(int64_t a, int64_t b) { return a < b ? a : b; }
+
+// So many numbers of x, which every row of the weight meets, leave room in the first cache.
+constexpr int64_t kNumbers = 6144;
+
+// `count` rows of the weight from `row` on, at most kGroupRows, by ROWS of x from `first` on. Few
+// rows of x read the weight from its beginning to its end: that is what a processor reads ahead best.
 template <class Weight, int ROWS>
 inline void sum_group(const Product& product, int64_t first, int64_t row, int64_t count) {
     const int64_t in = product.in;
-    Vec<float> sums[ROWS][kGroupRows] = {};
-    for (int64_t o = 0; o < count; ++o) {
-        Vec<float> of_row[ROWS];
-        sum_row(Weight(product, row + o), product.x + first * in, in, of_row);
-        for (int r = 0; r < ROWS; ++r) sums[r][o] = of_row[r];
+    const int64_t step = ROWS < kComputingRows ? in : lesser(in, kNumbers / ROWS / kBlock * kBlock);
+    const int64_t ahead = 1 + kFarAhead / 4 / (step + 1);
+    const float* const x = product.x + first * product.x_stride;
+    Sums<ROWS> sums[kGroupRows];
+    for (int64_t begin = 0; begin < in; begin += step) {
+        for (int64_t o = 0; o < count; ++o) {
+            int64_t there = o + ahead, later = begin;
+            for (; there >= count && later + step < in; later += step) there -= count;
+            if (there >= count) later = 0;
+            add_row(Weight(product, row + o), product, x, begin, lesser(begin + step, in),
+                    Weight(product, row + there), later, sums[o]);
+        }
     }
     for (int r = 0; r < ROWS; ++r) {
+        Vec<float> of_rows[kGroupRows];
+        for (int o = 0; o < kGroupRows; ++o) {
+            of_rows[o] = o < count ? sums[o][r][0] + sums[o][r][1] : Vec<float>{};
+        }
         float y[kGroupRows];
-        lane_sums<float>(sums[r], y);
+        lane_sums<float>(of_rows, y);
         std::memcpy(product.y + (first + r) * product.stride + row, y, count * sizeof(float));
     }
 }

@@ -30,6 +30,17 @@ inline void ask_ahead(const void* from, uintptr_t bytes) {
 #endif
 }
 
+// Asks for every line of these bytes.
+inline void ask(const void* from, uintptr_t bytes) {
+#if defined(__GNUC__)
+    for (uintptr_t i = 0; i < bytes; i += 64) {
+        __builtin_prefetch(static_cast<const char*>(from) + i, 0, 2);
+    }
+#else
+    (void)from, (void)bytes;
+#endif
+}
+
 struct Bfloat16 {
     uint16_t bits;
 };

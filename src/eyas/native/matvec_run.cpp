@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <atomic>
+#include <cstring>
 #include <new>
 
 #include "matvec_pool.h"
@@ -14,6 +15,8 @@ namespace {
 constexpr int64_t kWorthAThread = 1 << 17;
 // In how many pieces each thread's share comes, as some threads are slower than others.
 constexpr int64_t kPieces = 16;
+// Numbers in a line of the cache.
+constexpr int64_t kLine = 16;
 
 int64_t work_of(const Product& product) { return product.rows * product.in * product.out; }
 
@@ -31,11 +34,20 @@ void share(int64_t threads, int64_t count, const std::function<void(int64_t)>& s
 
 void Products::add(int64_t storage, const Product& product) {
     tasks_.push_back({storage, product, nullptr});
-    if (storage < kFourBits || product.in % kBlock != 0) return;
+    const bool parted = storage >= kFourBits && product.in % kBlock == 0;
+    // Each row begins with a line of the cache; rows that are a multiple of 4096 bytes apart would
+    // take each other's place there.
+    const int64_t stride = (product.in / kLine + 2) * kLine;
     Task& task = tasks_.back();
-    task.x.reset(new float[product.rows * product.in]);
-    target_.part(product.x, product.rows * product.in, task.x.get());
-    task.product.x = task.x.get();
+    task.x.reset(new float[product.rows * stride + kLine]);
+    float* const first = task.x.get() + kLine - uintptr_t(task.x.get()) / sizeof(float) % kLine;
+    for (int64_t row = 0; row < product.rows; ++row) {
+        const float* const from = product.x + row * product.in;
+        if (parted) target_.part(from, product.in, first + row * stride);
+        else std::memcpy(first + row * stride, from, product.in * sizeof(float));
+    }
+    task.product.x = first;
+    task.product.x_stride = stride;
 }
 
 void Products::run() {

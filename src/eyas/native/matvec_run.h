@@ -24,7 +24,7 @@ class Products {
     struct Task {
         int64_t storage;
         Product product;
-        std::unique_ptr<float[]> x;  // parted for the kernels of 4 bits
+        std::unique_ptr<float[]> x;  // a copy of the vectors
     };
     struct Piece {
         const Task* task;

@@ -59,7 +59,7 @@ class Token {
     Products some() const { return Products(target_.products, threads_); }
 
     void add(Products& products, const Matrix& m, const float* from, float* to) const {
-        products.add(m.storage, {rows_, m.in, m.out, m.out, from, to, m.weight, m.scales, m.maxima,
+        products.add(m.storage, {rows_, m.in, m.out, m.out, m.in, from, to, m.weight, m.scales, m.maxima,
                                  m.offset, m.values, m.levels});
     }
 

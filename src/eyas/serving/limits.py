@@ -13,7 +13,9 @@ class LimitsConfig:
     max_tokens: Annotated[int, "tokens of an answer"] = 4096
     max_prompt_tokens: Annotated[int, "tokens of a prompt"] = 32768
     max_body_kib: Annotated[int, "size of a request"] = 1024
-    body_seconds: Annotated[float, "time that a client has to send a request"] = 30.0
+    body_seconds: Annotated[
+        float, "seconds for a request's head, its body, and a stalled reader"
+    ] = 30.0
 
     def __post_init__(self) -> None:
         check_at_least_1(self, "max_tokens", "max_prompt_tokens", "max_body_kib")
