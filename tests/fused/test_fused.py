@@ -44,11 +44,9 @@ def mixing(fused: bool, offset: bool, packed: bool):
 
 def goose(fused: bool, later: bool):
     def run(shape, w, a, k, v, mix, first, w0, a0, v0, k_k, k_a) -> tuple[Tensor, ...]:
-        given = (w, a, k, v, shape[2], w0, a0, k_k, k_a)
-        if fused:
-            made = goose_inputs(*given, ValueMix(mix, first, v0) if later else None)
-        else:
-            made = plain_of("goose_inputs")(*given, *((mix, first, v0) if later else ()))
+        make = goose_inputs if fused else plain_of("goose_inputs")
+        values = ValueMix(mix, first, v0) if later else None
+        made = make(w, a, k, v, shape[2], w0, a0, k_k, k_a, values)
         return made.log_decay, made.key, made.value, made.removal, made.replacement
 
     return run
@@ -56,12 +54,9 @@ def goose(fused: bool, later: bool):
 
 def gated(fused: bool, seven: bool):
     def run(shape, y, gate, r, k, v, weight, bias, r_k) -> tuple[Tensor, ...]:
-        given = (y, gate, shape[2], weight, bias)
-        if fused:
-            own = Bonus(r, k, v, r_k) if seven else None
-            return (gated_norm(*given, own, silu=not seven),)
-        own = (r, k, v, r_k) if seven else ()
-        return (plain_of("gated_norm")(*given, not seven, *own),)
+        norm = gated_norm if fused else plain_of("gated_norm")
+        own = Bonus(r, k, v, r_k) if seven else None
+        return (norm(y, gate, shape[2], weight, bias, own, not seven),)
 
     return run
 

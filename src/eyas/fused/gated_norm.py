@@ -45,10 +45,12 @@ def gated_norm(
     which is the same function: (y / 8) / sqrt(var / 64 + 1e-5) = y / sqrt(var + 64e-5).
     """
     weight, bias = weight.to(y), bias.to(y)
-    own = [] if bonus is None else [bonus.r, bonus.k, bonus.v, bonus.r_k.to(y).flatten()]
-    if not pointwise.usable(y, gate, *own):
-        return plain(y, gate, num_heads, weight, bias, silu, *own)
-    out: Tensor = _GatedNorm.apply(num_heads, silu, y, gate, weight, bias, *(own or (None,) * 4))
+    if bonus is not None:
+        bonus = Bonus(bonus.r, bonus.k, bonus.v, bonus.r_k.to(y).flatten())
+    own = (None,) * 4 if bonus is None else (bonus.r, bonus.k, bonus.v, bonus.r_k)
+    if not pointwise.usable(y, gate, *(x for x in own if x is not None)):
+        return plain(y, gate, num_heads, weight, bias, bonus, silu)
+    out: Tensor = _GatedNorm.apply(num_heads, silu, y, gate, weight, bias, *own)
     return out
 
 
@@ -58,17 +60,15 @@ def plain(
     num_heads: int,
     weight: Float[Tensor, " C"],
     bias: Float[Tensor, " C"],
+    bonus: Bonus | None = None,
     silu: bool = False,
-    r: Channels | None = None,
-    k: Channels | None = None,
-    v: Channels | None = None,
-    r_k: Float[Tensor, " C"] | None = None,
 ) -> Channels:
+    """The same by PyTorch's own operations; all parameters are [C], in y's type."""
     out = F.group_norm(y.flatten(0, 1), num_heads, weight, bias, EPS).view_as(y)
-    if r is not None and k is not None and v is not None and r_k is not None:
+    if bonus is not None:
         heads = (num_heads, -1)
-        own = (r * k * r_k).unflatten(-1, heads).sum(-1, keepdim=True) * v.unflatten(-1, heads)
-        out = out + own.flatten(-2)
+        of_head = (bonus.r * bonus.k * bonus.r_k).unflatten(-1, heads).sum(-1, keepdim=True)
+        out = out + (of_head * bonus.v.unflatten(-1, heads)).flatten(-2)
     return out * (F.silu(gate) if silu else gate)
 
 

@@ -60,11 +60,13 @@ def goose_inputs(
     The parameters have C numbers in any shape.
     """
     vectors = [p.to(k).flatten() for p in (w0, a0, k_k, k_a)]
-    mixing = [] if values is None else [values.mix, values.first, values.v0.to(k).flatten()]
-    if not pointwise.usable(w, a, k, v, *mixing):
-        return plain(w, a, k, v, num_heads, *vectors, *mixing)
+    if values is not None:
+        values = ValueMix(values.mix, values.first, values.v0.to(k).flatten())
+    mixing = (None, None, None) if values is None else (values.mix, values.first, values.v0)
+    if not pointwise.usable(w, a, k, v, *(x for x in mixing if x is not None)):
+        return plain(w, a, k, v, num_heads, *vectors, values)
     log_decay, key, value, removal, replacement = _GooseInputs.apply(
-        num_heads, w, a, k, v, *vectors, *(mixing or (None, None, None))
+        num_heads, w, a, k, v, *vectors, *mixing
     )
     return GooseInputs(log_decay, key, v if value is None else value, removal, replacement)
 
@@ -79,16 +81,15 @@ def plain(
     a0: Tensor,
     k_k: Tensor,
     k_a: Tensor,
-    mix: Channels | None = None,
-    first: Channels | None = None,
-    v0: Tensor | None = None,
+    values: ValueMix | None,
 ) -> GooseInputs:
+    """The same by PyTorch's own operations; all parameters are [C], in k's type."""
     exact = torch.promote_types(w.dtype, torch.float32)
     log_decay = _STRONGEST_DECAY * torch.sigmoid((w0 + w).to(exact))
     a = torch.sigmoid(a0 + a)
     unit = F.normalize((k * k_k).unflatten(-1, (num_heads, -1)), dim=-1).flatten(-2)
-    if mix is not None and first is not None and v0 is not None:
-        v = v + (first - v) * torch.sigmoid(v0 + mix)
+    if values is not None:
+        v = v + (values.first - v) * torch.sigmoid(values.v0 + values.mix)
     return GooseInputs(log_decay, k * (1 + (a - 1) * k_a), v, -unit, unit * a)
 
 

@@ -45,6 +45,7 @@ def plain(
     starts: Bool[Tensor, "B T"] | None = None,
     offsets: Sequence[Inputs] = (),
 ) -> tuple[Inputs, ...]:
+    """The outputs by PyTorch's own operations; `mixes` are [C] each, in x's type."""
     previous = torch.cat((last[:, None], x[:, :-1]), dim=1)
     if starts is not None:
         previous = previous.masked_fill(starts[..., None], 0)

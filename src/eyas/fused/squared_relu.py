@@ -11,6 +11,7 @@ from eyas.native import pointwise
 
 
 def squared_relu(x: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
+    """relu(x)^2, of any shape."""
     if not pointwise.usable(x):
         return plain(x)
     out: Tensor = _SquaredReLU.apply(x)
@@ -18,6 +19,7 @@ def squared_relu(x: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
 
 
 def plain(x: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
+    """The same by PyTorch's own operations."""
     return torch.relu(x) ** 2
 
 

@@ -11,27 +11,34 @@ using eyas::Goose;
 constexpr double kStrongestDecay = 0.606530659712633423603799534991;  // exp(-1/2)
 constexpr double kShortest = 1e-12;  // a vector is not divided by less than this length
 
-// One over the length of k * k_k.
+// What head number `number`, of all heads of all tokens, is made from.
 template <class T>
-inline T one_over_length(const T* k, const T* k_k, int64_t size) {
-    const T squares = sum_of<T>(size, [&](int64_t i) { return k[i] * k_k[i] * (k[i] * k_k[i]); });
-    const T length = std::sqrt(squares);
-    return T(1) / (length > T(kShortest) ? length : T(kShortest));
-}
+struct GooseHead {
+    int64_t o, c;  // where it begins in a tensor, and in a parameter
+    const T *w, *a, *k, *w0, *a0, *k_k, *k_a;
+    T inverse;  // one over the length of k * k_k
+
+    GooseHead(const Goose<T>& call, int64_t number)
+        : o(number * call.size), c(number % call.heads * call.size), w(call.w + o), a(call.a + o),
+          k(call.k + o), w0(call.w0 + c), a0(call.a0 + c), k_k(call.k_k + c), k_a(call.k_a + c) {
+        const T squares = sum_of<T>(call.size, [&](int64_t i) {
+            return k[i] * k_k[i] * (k[i] * k_k[i]);
+        });
+        const T length = std::sqrt(squares);
+        inverse = T(1) / (length > T(kShortest) ? length : T(kShortest));
+    }
+};
 
 template <class T>
 void goose(const Goose<T>& call, int64_t piece) {
     const int64_t size = call.size, heads = call.heads;
     const eyas::Piece tokens(piece, call.tokens);
     for (int64_t number = tokens.begin * heads; number < tokens.end * heads; ++number) {
-        const int64_t o = number * size, c = number % heads * size;
-        const T *w = call.w + o, *a = call.a + o, *k = call.k + o;
-        const T *w0 = call.w0 + c, *a0 = call.a0 + c, *k_k = call.k_k + c, *k_a = call.k_a + c;
+        const auto [o, c, w, a, k, w0, a0, k_k, k_a, inverse] = GooseHead<T>(call, number);
         T* const log_decay = call.log_decay + o;
         T* const key = call.key + o;
         T* const removal = call.removal + o;
         T* const replacement = call.replacement + o;
-        const T inverse = one_over_length(k, k_k, size);
         EYAS_APART
         for (int64_t i = 0; i < size; ++i) {
             const T rate = sigmoid(a0[i] + a[i]), unit = k[i] * k_k[i] * inverse;
@@ -55,15 +62,12 @@ void goose_backward(const Goose<T>& call, int64_t piece) {
     const int64_t size = call.size, heads = call.heads;
     const eyas::Piece tokens(piece, call.tokens);
     for (int64_t number = tokens.begin * heads; number < tokens.end * heads; ++number) {
-        const int64_t o = number * size, c = number % heads * size;
-        const T *w = call.w + o, *a = call.a + o, *k = call.k + o;
-        const T *w0 = call.w0 + c, *a0 = call.a0 + c, *k_k = call.k_k + c, *k_a = call.k_a + c;
+        const auto [o, c, w, a, k, w0, a0, k_k, k_a, inverse] = GooseHead<T>(call, number);
         const T *d_log_decay = call.d_log_decay + o, *d_key = call.d_key + o;
         const T *d_removal = call.d_removal + o, *d_replacement = call.d_replacement + o;
         T* const d_w = call.d_w + o;
         T* const d_a = call.d_a + o;
         T* const d_k = call.d_k + o;
-        const T inverse = one_over_length(k, k_k, size);
         // First d_a holds the rate, and d_k the gradient of the unit vector.
         EYAS_APART
         for (int64_t i = 0; i < size; ++i) {
@@ -73,7 +77,7 @@ void goose_backward(const Goose<T>& call, int64_t piece) {
             d_w[i] = -T(kStrongestDecay) * d_log_decay[i] * decay * (1 - decay);
         }
         const bool is_unit = inverse < T(1 / kShortest);
-        const T along = is_unit ? sum_of<T>(size, [&](int64_t i) {
+        const T along = is_unit ? sum_of<T>(size, [&, k = k, k_k = k_k](int64_t i) {
             return d_k[i] * k[i] * k_k[i];
         }) * inverse : T(0);
         T* const sums = call.d_parameters ? call.d_parameters + piece * 5 * heads * size + c : nullptr;

@@ -3,12 +3,12 @@
 
 #include <cmath>
 
+#include "elementary.h"
+#include "pointwise_goose.h"
 #include "simd.h"
 #include "token7.h"
 
 namespace EYAS_TARGET {
-
-inline float sigmoid(float x) { return 1 / (1 + std::exp(-x)); }
 
 // (x - mean) / sqrt(variance + epsilon) * weight + bias
 inline void normalize(const float* x, const float* weight, const float* bias, int64_t width,
@@ -74,7 +74,6 @@ inline void recur(const eyas::Head7& head, const float* w, const float* a, const
 }
 
 inline void head(const eyas::Head7& head) {
-    constexpr float kStrongestDecay = -0.6065306597126334f;  // -exp(-0.5)
     constexpr int64_t kSpace = eyas::kMaxHead + kLanes<float>;
     const int64_t size = head.size;
     alignas(64) float w[kSpace], a[kSpace], b[kSpace], k[kSpace], r[kSpace], v[kSpace], y[kSpace];
@@ -83,7 +82,7 @@ inline void head(const eyas::Head7& head) {
     }
     for (int64_t j = 0; j < size; ++j) {
         const float rate = sigmoid(head.a0[j] + head.a[j]);
-        w[j] = std::exp(kStrongestDecay * sigmoid(head.w0[j] + head.w[j]));
+        w[j] = exponential(-float(kStrongestDecay) * sigmoid(head.w0[j] + head.w[j]));
         r[j] = head.r[j];
         a[j] = head.k[j] * head.k_k[j];
         b[j] = rate;
@@ -96,7 +95,7 @@ inline void head(const eyas::Head7& head) {
         }
     }
     const float length = std::sqrt(dot(a, a, size));
-    const float scale = 1 / (length > 1e-12f ? length : 1e-12f);
+    const float scale = 1 / (length > float(kShortest) ? length : float(kShortest));
     float bonus = 0;
     for (int64_t j = 0; j < size; ++j) {
         const float removal = a[j] * scale;
