@@ -59,14 +59,14 @@ def goose_inputs(
 
     The parameters have C numbers in any shape.
     """
-    vectors = [p.to(k).flatten() for p in (w0, a0, k_k, k_a)]
+    w0, a0, k_k, k_a = (p.to(k).flatten() for p in (w0, a0, k_k, k_a))
     if values is not None:
         values = ValueMix(values.mix, values.first, values.v0.to(k).flatten())
     mixing = (None, None, None) if values is None else (values.mix, values.first, values.v0)
     if not pointwise.usable(w, a, k, v, *(x for x in mixing if x is not None)):
-        return plain(w, a, k, v, num_heads, *vectors, values)
+        return plain(w, a, k, v, num_heads, w0, a0, k_k, k_a, values)
     log_decay, key, value, removal, replacement = _GooseInputs.apply(
-        num_heads, w, a, k, v, *vectors, *mixing
+        num_heads, w, a, k, v, w0, a0, k_k, k_a, *mixing
     )
     return GooseInputs(log_decay, key, v if value is None else value, removal, replacement)
 
