@@ -7,6 +7,7 @@ the time. It does not matter how the cell is rounded, as bounds are put into cel
 arithmetic, which is monotonic.
 """
 
+import functools
 from collections.abc import Callable
 
 import torch
@@ -16,6 +17,7 @@ from torch import Tensor
 _CELLS = 512  # in each half
 
 
+@functools.cache
 def nearest(
     values: tuple[float, ...], device: torch.device
 ) -> Callable[[Float32[Tensor, " N"]], UInt8[Tensor, " N"]]:
