@@ -15,7 +15,7 @@ from torch import Tensor
 
 from eyas.errors import UserError
 from eyas.hub import local_model
-from eyas.models import rwkv5, rwkv6, rwkv7
+from eyas.models import products, rwkv5, rwkv6, rwkv7
 from eyas.models.model import Model, Shape, Sizes
 from eyas.wkv import Backend, fastest
 
@@ -73,6 +73,7 @@ def load(
         UserError: not a checkpoint, a version that is not supported, or tensors that are
             missing, unexpected or of the wrong shape; all of them named.
     """
+    products.choose_library()
     tensors = read_tensors(path)
     model = empty_model(shape_of(tensors, path), backend)
     if any(name.endswith(".att.time_state") for name in tensors):

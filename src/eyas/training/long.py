@@ -23,7 +23,6 @@ from torch import Tensor
 
 from eyas.data import Batch
 from eyas.data.batches import UNTRAINED
-from eyas.freed import return_freed_memory
 from eyas.models import LayerState, State
 
 _KEPT_BYTES = 2**29  # of states, beyond which only some are kept
@@ -65,9 +64,7 @@ class ChunkedRows:
                     loss, after = module(segment[len(states)], state)
                     _backward(loss * factor, after, upstream)
                     total += loss.item()
-                device = loss.device
                 del loss, after
-                return_freed_memory(device)
                 upstream = None if self.detach or state is None else _gradients(state)
         return total
 

@@ -19,7 +19,7 @@ from typing import Annotated
 import torch
 
 from eyas.data import Batch, Cursor
-from eyas.freed import return_freed_memory
+from eyas.freed import keeping
 from eyas.training.engine import Engine
 from eyas.training.events import Event, Finished, Sampled, Saved, Step, Validated
 from eyas.training.finite import check_weights, stopped_at
@@ -143,6 +143,7 @@ def train(
     """
     assert config.save_every
     saved, began = progress.step, time.monotonic()
+    behind_step = keeping(engine.model.ln_out.weight.device)
     engine.model.train()
     if around.owed and around.held_out and validation_due(progress.step, config):
         validated = validate(engine, around.held_out(), progress.step)
@@ -154,6 +155,7 @@ def train(
         return
     for work, cursor in _grouped(data, config.accumulate):
         event = _step(engine, optimizer, work, config, progress.step, saved)
+        behind_step()
         tokens = progress.tokens + event.tokens
         progress = dataclasses.replace(progress, step=event.step, cursor=cursor, tokens=tokens)
         yield event
@@ -277,7 +279,6 @@ def _backward(engine: Engine, work: list[Batch], trained: int, scale: float) -> 
     factor = engine.ranks.world * scale / max(trained, 1)
     for number, batch in enumerate(work, start=1):
         total += engine.backward(batch, factor, last=number == len(work))
-        return_freed_memory(engine.model.ln_out.weight.device)
     return engine.ranks.sums(total)[0] / max(trained, 1)
 
 

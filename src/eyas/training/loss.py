@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from torch.autograd.function import FunctionCtx
 
 from eyas.data import Batch
-from eyas.freed import freeing, return_freed_memory
+from eyas.freed import freeing
 from eyas.fused.softmax_loss import softmax_loss_
 from eyas.models import Linear, Model, State
 from eyas.training.machine import on_device
@@ -43,7 +43,6 @@ def batch_loss(
         hidden, state = model.hidden(
             batch.tokens, state, recompute_activations=recompute, starts=batch.starts
         )
-    return_freed_memory(hidden.device)
     head = model.head  # the parameter, or what a quantized head stands for
     weight = head.weight if isinstance(head, Linear) else head.dense_weight(hidden.dtype)
     return cross_entropy(hidden, weight, batch.targets, logit_l2), state
