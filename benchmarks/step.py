@@ -2,7 +2,8 @@
 
 python benchmarks/step.py [--short] [--rounds N] [--steps N] [--threads N] [--out FILE.json]
 
-Random models, PiSSA of rank 32, batch 1, float32 arithmetic. Every contender runs in a process of
+Random models, PiSSA of rank 32, batch 1, float32 arithmetic but where products are in bfloat16
+(`--precision bf16`; sums and all else in float32). Every contender runs in a process of
 its own (`step_contender.py`), whose peak memory counts; they take turns, and medians are over all
 steps but each process's first. The peers:
 
@@ -10,7 +11,8 @@ steps but each process's first. The peers:
   `eyas export --to hf` writes.
 - RWKV-6: no package trains it on a CPU; here it is the papers' loop in PyTorch with dense logits.
 
-The limit is the product of two float32 matrices of 2048 x 2048, timed in eyas's process before and
+The limit is the product of two float32 matrices of 2048 x 2048, by PyTorch's own choice of library,
+timed in eyas's process before and
 after its steps. The share of it is what a step's matrix products would take at that speed, over
 what the step takes; the operator and all elementwise work are not in it.
 
@@ -42,6 +44,10 @@ PEERS = {"x070": "rwkv7-hf + peft", "x060": "loop in PyTorch"}
 OURS: dict[str, dict[str, dict[str, object]]] = {
     "eyas, fp32 base": {"frozen": {"storage": "fp32"}},
     "eyas, bf16 base": {"frozen": {"storage": "bf16"}},
+    "eyas, bf16 base, bf16 products": {
+        "frozen": {"storage": "bf16"},
+        "run": {"precision": "bf16"},
+    },
     "eyas, bf16 base, recompute": {"frozen": {"storage": "bf16"}, "loop": {"recompute": True}},
     "eyas, int8 base, recompute": {"frozen": {"quant": "int8"}, "loop": {"recompute": True}},
     "eyas, nf4 base, recompute": {"frozen": {"quant": "nf4"}, "loop": {"recompute": True}},

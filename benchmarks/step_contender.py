@@ -43,6 +43,7 @@ def eyas(folder: Path, settings: dict[str, dict[str, object]], ctx: int, steps: 
         "loop": {"steps": steps + 1, "save_every": 999, "validate_every": 999}
         | settings.get("loop", {}),
         "watch": {"mfu": False, "report": False},
+        **settings.get("run", {}),
     }
     before = gemm_flops()
     prepared = prepare(run_from_mapping(values, "benchmark"))

@@ -53,7 +53,10 @@ class Run:
     tokenizer: Annotated[
         str | None, "world, bytes, world-bytes, or a vocabulary file; default: by the model"
     ] = None
-    precision: Annotated[Precision, "of activations; auto: fp32 on a CPU, bf16 on a GPU"] = "auto"
+    precision: Annotated[
+        Precision,
+        "of activations (bf16 on a CPU: of products alone); auto: fp32 on a CPU, bf16 on a GPU",
+    ] = "auto"
     seed: Annotated[int, "of adapter, data order and dropout"] = 0
     adapter: Annotated[
         Path | None, "go on from this adapter: a run, a checkpoint's folder or an adapter file"

@@ -273,7 +273,7 @@ def test_as_lora_is_the_same_model(own_adapter, version, tmp_path):
     merge(base, load_adapter(tmp_path / "a.safetensors"), tmp_path / "out.pth")
     with torch.no_grad():
         expected, found = model(TOKENS)[0], load(tmp_path / "out.pth")(TOKENS)[0]
-    assert (found - expected).abs().max() / expected.std() <= LOGITS
+    assert (found - expected).abs().max() / expected.std() <= 2 * LOGITS  # the weights of both
 
 
 @pytest.mark.parametrize(

@@ -17,16 +17,18 @@ subtracted by the layer: it was taken from the weight before it was quantized (`
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Annotated, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
 from eyas.adapters.base import AdaptedLinear, Frozen
 from eyas.adapters.residual import Factors
 from eyas.config import check_at_least_1
+from eyas.models.products import product_type
 from eyas.quant import Quantizer
 
 
@@ -84,19 +86,16 @@ class LowRankLinear(AdaptedLinear):
     def forward(self, x: Float[Tensor, "... I"]) -> Float[Tensor, "... O"]:
         """base(x) + change(x), added by the product that gives the change."""
         out: Tensor = self.base(x)
-        inner, up = self._halfway(x)
-        rows = out.flatten(0, -2), inner.flatten(0, -2)
-        return torch.addmm(*rows, up.mT, alpha=self.scale).view_as(out)
+        rows = F.dropout(x, self.dropout, self.training).flatten(0, -2)
+        start = (None, None) if self.residual_A is not None else (self.lora_A0, self.lora_B0)
+        factors = self.lora_A, self.lora_B, *start
+        both: Tensor = _Added.apply(out.flatten(0, -2), rows, self.scale, product_type(x), *factors)
+        return both.view_as(out)
 
     def change(self, x: Float[Tensor, "... I"]) -> Float[Tensor, "... O"]:
-        inner, up = self._halfway(x)
-        return self.scale * F.linear(inner, up)
-
-    def _halfway(self, x: Float[Tensor, "... I"]) -> tuple[Tensor, Float[Tensor, "O S"]]:
-        """down x [..., S], and up."""
         up, down = self._factors()
         x = F.dropout(x, self.dropout, self.training)
-        return F.linear(x, down.to(x.dtype)), up.to(x.dtype)
+        return self.scale * F.linear(F.linear(x, down.to(x.dtype)), up.to(x.dtype))
 
     def difference(self) -> tuple[Float[Tensor, "O S"], Float[Tensor, "S I"]]:
         """up, down: a LoRA of what training changed; of rank r, or 2r where the start is not 0."""
@@ -110,6 +109,53 @@ class LowRankLinear(AdaptedLinear):
         """up, down with delta = scale up down."""
         absorbed = self.residual_A is not None
         return (self.lora_B, self.lora_A) if absorbed else self.difference()
+
+
+class _Added(torch.autograd.Function):
+    """base + scale x (B A - B0 A0)^T, for base [T, O] and x [T, I].
+
+    The two terms that the change is (see above) are one product there and one back, of rank 2r;
+    but of the gradients of A and B each is one of rank r:
+
+        dB = scale dy^T (x A^T)        dA = scale (dy B)^T x
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        base: Tensor,
+        x: Tensor,
+        scale: float,
+        dtype: torch.dtype,
+        A: Tensor,
+        B: Tensor,
+        A0: Tensor | None,
+        B0: Tensor | None,
+    ) -> Tensor:
+        factors = A, B
+        if A0 is not None and B0 is not None:
+            factors = torch.cat((A, A - A0.to(A))), torch.cat((B - B0.to(B), B0.to(B)), 1)
+        down, up = (factor.to(dtype) for factor in factors)
+        x_ = x.to(dtype)
+        inner = x_ @ down.mT
+        ctx.save_for_backward(x_, inner[:, : len(A)].contiguous(), down, up)
+        ctx.scale, ctx.types = scale, (x.dtype, A.dtype)
+        if dtype == base.dtype:
+            return torch.addmm(base, inner, up.mT, alpha=scale)
+        return torch.add(base, inner @ up.mT, alpha=scale)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        x, inner, down, up = ctx.saved_tensors
+        dtype, of_factors = ctx.types
+        rank = inner.shape[1]
+        scaled = grad.to(x.dtype) if ctx.scale == 1 else (grad * ctx.scale).to(x.dtype)
+        ahead = scaled @ up
+        d_x = (ahead @ down).to(dtype) if ctx.needs_input_grad[1] else None
+        of_B = ahead if ahead.shape[1] == rank else ahead[:, :rank] + ahead[:, rank:]
+        d_A, d_B = of_B.mT @ x, scaled.mT @ inner
+        return grad, d_x, None, None, d_A.to(of_factors), d_B.to(of_factors), None, None
 
 
 @dataclass(frozen=True)

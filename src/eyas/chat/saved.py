@@ -97,6 +97,8 @@ def _written(conversation: Conversation) -> dict[str, Any]:
 
 
 def _read(values: Any, path: Path) -> Conversation:
+    if not isinstance(values, dict):
+        raise TypeError(f"a conversation is a table, not {type(values).__name__}")
     saved = from_mapping(_Saved, values, str(path))
     turns = (
         Turn(t.question, t.think, Message("assistant", t.answer, t.thought), t.attempt)

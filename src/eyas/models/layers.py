@@ -1,11 +1,13 @@
 """Layers that every version shares: linear and norms."""
 
+from typing import Any
+
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
-from torch.autograd.function import FunctionCtx
 from torch.nn import functional as F
 
+from eyas.models.products import product_type
 from eyas.native import matvec
 
 
@@ -24,9 +26,11 @@ class Linear(nn.Module):
     def forward(self, x: Float[Tensor, "... I"]) -> Float[Tensor, "... O"]:
         if (stored := self._for_few(x)) is not None:
             return matvec.product(x, stored, self.out_features)
-        if self.weight.requires_grad or self.weight.dtype == x.dtype:
-            return F.linear(x, self.weight.to(x.dtype))
-        out: Tensor = _FrozenLinear.apply(x, self.weight)
+        if self.weight.requires_grad:
+            return F.linear(x, self.weight.to(x.dtype)).to(x.dtype)
+        if self.weight.dtype == x.dtype == product_type(x):
+            return F.linear(x, self.weight)
+        out: Tensor = _FrozenLinear.apply(x, self.weight, product_type(x))
         return out
 
     def dense_weight(self) -> Float[Tensor, "O I"]:
@@ -44,14 +48,15 @@ class Linear(nn.Module):
 
 class _FrozenLinear(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: FunctionCtx, x: Tensor, weight: Tensor) -> Tensor:
+    def forward(ctx: Any, x: Tensor, weight: Tensor, dtype: torch.dtype) -> Tensor:
         ctx.save_for_backward(weight)
-        return F.linear(x, weight.to(x.dtype))
+        ctx.dtype = dtype
+        return F.linear(x.to(dtype), weight.to(dtype)).to(x.dtype)
 
     @staticmethod
-    def backward(ctx: FunctionCtx, grad: Tensor) -> tuple[Tensor, None]:
-        (weight,) = ctx.saved_tensors  # type: ignore[attr-defined]
-        return grad @ weight.to(grad.dtype), None
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:
+        (weight,) = ctx.saved_tensors
+        return (grad.to(ctx.dtype) @ weight.to(ctx.dtype)).to(grad.dtype), None, None
 
 
 class LayerNorm(nn.Module):

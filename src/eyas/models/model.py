@@ -12,6 +12,7 @@ from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
 from eyas.models.layers import LayerNorm, Linear
+from eyas.models.products import products_in
 from eyas.models.state import LayerState, State
 
 Sizes = Mapping[str, tuple[int, ...]]
@@ -85,6 +86,8 @@ class Model(nn.Module):
 
     `dtype` is the type of the activations; weights may be stored in another one and are cast
     when they are used. The wkv state stays float32, or float64 where that is the dtype.
+    `products`: a narrower type in which matrices are multiplied on a CPU, sums in float32 and
+    everything else in `dtype`.
     """
 
     def __init__(
@@ -98,6 +101,7 @@ class Model(nn.Module):
         self.shape = shape
         self.vocab_size = shape.vocab_size
         self.dtype = dtype
+        self.products: torch.dtype | None = None
         self.emb = nn.Embedding(shape.vocab_size, shape.width)
         self.blocks = nn.ModuleList(
             Block(time_mix(i), channel_mix(i), shape.width, first=i == 0)
@@ -165,14 +169,15 @@ class Model(nn.Module):
         x = F.embedding(tokens, self.emb.weight).to(self.ln_out.weight.device, self.dtype)
         starts = None if starts is None else starts.to(x.device)
         after, first_value = [], None
-        for block, before in zip(layers, state, strict=True):
-            if recompute_activations:
-                x, layer_state, first_value = checkpoint(
-                    block, x, before, first_value, starts, use_reentrant=False
-                )
-            else:
-                x, layer_state, first_value = block(x, before, first_value, starts)
-            after.append(layer_state)
+        with products_in(self.products):
+            for block, before in zip(layers, state, strict=True):
+                if recompute_activations:
+                    x, layer_state, first_value = checkpoint(
+                        block, x, before, first_value, starts, use_reentrant=False
+                    )
+                else:
+                    x, layer_state, first_value = block(x, before, first_value, starts)
+                after.append(layer_state)
         return self.ln_out(x), tuple(after)
 
     def forward(

@@ -104,7 +104,7 @@ class TimeMix(nn.Module):
         (mixed,), _ = shifted_mix(x, last, [self.time_maa_x], starts)
         inner = torch.tanh(mixed @ self.time_maa_w1.to(x)).unflatten(-1, (5, -1))
         pairs = zip(inner.unbind(-2), self.time_maa_w2.to(x).unbind(0), strict=True)
-        return tuple(part @ up for part, up in pairs)
+        return tuple((part @ up).to(x) for part, up in pairs)
 
 
 class ChannelMix(nn.Module):

@@ -58,8 +58,6 @@ def build(shape: Shape, backend: Backend) -> Model:
 class TimeMix(nn.Module):
     """RWKV-7's replacement for attention."""
 
-    g1: Tensor
-    g2: Tensor
     w0: Tensor
     a0: Tensor
     v0: Tensor
@@ -108,7 +106,7 @@ class TimeMix(nn.Module):
             assert first_value is not None
             values = ValueMix(self._low_rank("v", x_v), first_value, self.v0)
         given = goose_inputs(
-            self._low_rank("w", x_w, torch.tanh),
+            self._low_rank("w", x_w, after=torch.tanh),
             self._low_rank("a", x_a),
             self.key(x_k),
             v,
@@ -119,7 +117,7 @@ class TimeMix(nn.Module):
             self.k_a,
             values,
         )
-        gate = torch.sigmoid(x_g @ self.g1.to(x)) @ self.g2.to(x)
+        gate = self._low_rank("g", x_g, after=torch.sigmoid)
 
         fresh: Tensor | None = getattr(self, "time_state", None)
         y, state = self.backend.wkv7(
@@ -140,13 +138,12 @@ class TimeMix(nn.Module):
         return self.output(normed), last, state, first_value
 
     def _low_rank(
-        self, name: str, x: Tensor, activation: Callable[[Tensor], Tensor] | None = None
+        self, name: str, x: Tensor, after: Callable[[Tensor], Tensor] = lambda inner: inner
     ) -> Tensor:
-        """activation(x x_1) x_2, for the decay, the in-context rate and the value mix."""
-        inner = x @ getattr(self, f"{name}1").to(x)
-        inner = inner if activation is None else activation(inner)
+        """after(x x_1) x_2, for the decay, the in-context rate, the value mix and the gate."""
+        inner = after(x @ getattr(self, f"{name}1").to(x))
         out: Tensor = inner @ getattr(self, f"{name}2").to(x)
-        return out
+        return out.to(x)
 
     def _heads(self, x: Float[Tensor, "B T C"]) -> Float[Tensor, "B T H N"]:
         return split_heads(x, self.num_heads)

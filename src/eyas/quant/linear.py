@@ -6,14 +6,14 @@ again, so that what autograd keeps from the forward is the codes alone.
 
 import hashlib
 from collections.abc import Callable, Mapping
-from typing import Any, ClassVar, Protocol, cast, runtime_checkable
+from typing import Any, ClassVar, Protocol, TypeAlias, cast, runtime_checkable
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
-from torch.autograd.function import FunctionCtx
 from torch.nn import functional as F
 
+from eyas.models.products import product_type
 from eyas.native import matvec
 
 
@@ -74,7 +74,8 @@ class QuantizedLinear(nn.Module):
                 return matvec.product(x, stored, self.out_features)
         names, tensors = zip(*self.named_parameters(recurse=False), strict=True)
         shape = self.out_features, self.in_features
-        out: Tensor = _Product.apply(x, self.quantizer, shape, names, *tensors)
+        how = self.quantizer, shape, names, product_type(x)
+        out: Tensor = _Product.apply(x, how, *tensors)
         return out
 
     def dense_weight(self, dtype: torch.dtype = torch.float32) -> Float[Tensor, "O I"]:
@@ -91,27 +92,24 @@ class QuantizedLinear(nn.Module):
         return self
 
 
+_How: TypeAlias = tuple[Quantizer, tuple[int, int], tuple[str, ...], torch.dtype]
+
+
 class _Product(torch.autograd.Function):
     @staticmethod
-    def forward(
-        ctx: FunctionCtx,
-        x: Tensor,
-        quantizer: Quantizer,
-        shape: tuple[int, int],
-        names: tuple[str, ...],
-        *tensors: Tensor,
-    ) -> Tensor:
+    def forward(ctx: Any, x: Tensor, how: _How, *tensors: Tensor) -> Tensor:
         ctx.save_for_backward(*tensors)
-        ctx.how = quantizer, shape, names  # type: ignore[attr-defined]
-        weight = quantizer.dequantize(dict(zip(names, tensors, strict=True)), shape, x.dtype)
-        return F.linear(x, weight)
+        ctx.how = how
+        quantizer, shape, names, dtype = how
+        weight = quantizer.dequantize(dict(zip(names, tensors, strict=True)), shape, dtype)
+        return F.linear(x.to(dtype), weight).to(x.dtype)
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        quantizer, shape, names = ctx.how
+        quantizer, shape, names, dtype = ctx.how
         tensors = dict(zip(names, ctx.saved_tensors, strict=True))
-        weight = quantizer.dequantize(tensors, shape, grad.dtype)
-        return grad @ weight, *(None for _ in range(3 + len(names)))
+        weight = quantizer.dequantize(tensors, shape, dtype)
+        return (grad.to(dtype) @ weight).to(grad.dtype), None, *(None for _ in names)
 
 
 def codes_hash(model: nn.Module) -> str:

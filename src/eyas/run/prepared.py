@@ -35,6 +35,7 @@ from eyas.errors import UserError
 from eyas.hub import local_model
 from eyas.models import Model, load
 from eyas.models.fingerprint import fingerprint
+from eyas.models.products import multiplies_bfloat16
 from eyas.observe.flops import Utilization, product_rate, utilization_of
 from eyas.quant import cast_frozen, codes_hash, place
 from eyas.resume import checkpoint_of, data_fingerprint, differences
@@ -93,7 +94,8 @@ class Prepared:
         if not self.run.watch.mfu:
             return None
         device = self.model.ln_out.weight.device
-        (rate,) = self.ranks.sums(product_rate(self.model.dtype, device))
+        dtype = self.model.products or self.model.dtype
+        (rate,) = self.ranks.sums(product_rate(dtype, device))
         return utilization_of(self.model, rate)
 
     def data_facts(self) -> dict[str, object]:
@@ -120,6 +122,7 @@ class Prepared:
             run.loop,
             longest=int(lengths.sum() if whole_rows else lengths.max()),
             device=model.ln_out.weight.device.type,
+            products=model.products,
         )
 
 
@@ -141,7 +144,8 @@ def prepare(run: Run, ranks: Ranks = _ALONE) -> Prepared:
         chunked_state = run.method.name == "state" and run.loop.chunk is not None
         check_deepspeed(run.engine, run.optim, run.frozen, precision, chunked_state)
     run = dataclasses.replace(run, model=local_model(run.model))
-    model = load(run.model, wkv.fastest(device), _TYPES[precision])
+    model = load(run.model, wkv.fastest(device), torch.float32)
+    set_precision(model, precision, device)
     base = fingerprint(model.state_dict())
     base_parameters = sum(p.numel() for p in model.parameters())
     stored = model.head.dense_weight().dtype
@@ -273,6 +277,16 @@ def _precision(run: Run, device: torch.device) -> Precision:
     if run.precision == "auto":
         return "fp32" if device.type == "cpu" else "bf16"
     return run.precision
+
+
+def set_precision(model: Model, precision: Precision, device: torch.device) -> None:
+    """The type of activations and of products. On a CPU bf16 is for the products alone, and for
+    them where the processor is made for it: the rest would be slower in it, not faster.
+    """
+    if precision == "bf16" and device.type == "cpu":
+        model.products = torch.bfloat16 if multiplies_bfloat16() else None
+    else:
+        model.dtype = _TYPES[precision]
 
 
 def _which(tokenizer: Tokenizer, given: str | None) -> str | None:

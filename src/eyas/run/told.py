@@ -49,6 +49,10 @@ def trained_lines(prepared: Prepared) -> list[str]:
         f"{described(run.method)}{parts}: "
         f"{trained:,} parameters, {trained / total:.2%} of the model's {total:,}"
     ]
+    model = prepared.model
+    on_cpu = model.ln_out.weight.device.type == "cpu"
+    if run.precision == "bf16" and on_cpu and model.products is None:
+        lines.append("bf16: this processor has no units for it and multiplies in float32")
     if run.frozen.quant != "none":
         lines.append(f"over a base quantized to {run.frozen.quant}")
     return lines

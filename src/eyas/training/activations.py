@@ -47,16 +47,19 @@ def kept_by_block(
     train_parts: tuple[Part, ...] = (),
     frozen: FrozenConfig = FrozenConfig(),
     backend: Backend | None = None,
+    products: torch.dtype | None = None,
 ) -> Kept:
     """Counts it on the CPU. Raises UserError where the method fits no width of the model."""
     problem: UserError | None = None
     for width in _widths(shape):
         try:
             sizes = (width, 2 * width), (2 * width, 2 * width), (width, 4 * width)
-            found = [
-                _a_token(_small(shape, *size, dtype, method, train_parts, frozen, backend))
-                for size in sizes
+            models = [
+                _small(shape, *size, dtype, method, train_parts, frozen, backend) for size in sizes
             ]
+            for model in models:
+                model.products = products
+            found = [_a_token(model) for model in models]
         except UserError as error:
             problem = error
         else:

@@ -69,6 +69,7 @@ class Plan:
     longest: int | None = None  # tokens of the longest row there is, below the context
     device: str = "cpu"  # or cuda
     backend: Backend | None = None
+    products: torch.dtype | None = None  # what the model multiplies in, if not in `dtype`
 
     def parts(self, machine: Machine | None = None) -> dict[str, int]:
         """Bytes at the peak of a step. Raises UserError where the method does not fit the model."""
@@ -107,7 +108,13 @@ class Plan:
     @cached_property
     def _kept(self) -> Kept:
         return kept_by_block(
-            self.shape, self.dtype, self.method, self.train_parts, self.frozen, self.backend
+            self.shape,
+            self.dtype,
+            self.method,
+            self.train_parts,
+            self.frozen,
+            self.backend,
+            self.products,
         )
 
     @property
@@ -157,14 +164,15 @@ def _held(model: Model, plan: Plan) -> _Held:
     frozen = (
         p.nbytes for n, p in model.named_parameters() if not p.requires_grad and n != elsewhere
     )
+    products = plan.products or plan.dtype
     linears = [m for m in model.blocks.modules() if isinstance(m, (Linear, QuantizedLinear))]
     return _Held(
         weights=sum(frozen),
         adapter=sum(t.nbytes for t in adapter_tensors(model).values())
         - _waiting(model, plan.device),
         trained=sum(p.numel() for p in model.parameters() if p.requires_grad),
-        head=_copy(model.head, plan.dtype),
-        widest=max(_copy(linear, plan.dtype) for linear in linears),
+        head=_copy(model.head, products),
+        widest=max(_copy(linear, products) for linear in linears),
     )
 
 
