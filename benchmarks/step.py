@@ -2,19 +2,18 @@
 
 python benchmarks/step.py [--short] [--rounds N] [--steps N] [--threads N] [--out FILE.json]
 
-Random models, PiSSA of rank 32, batch 1, float32 arithmetic but where products are in bfloat16
-(`--precision bf16`; sums and all else in float32). Every contender runs in a process of
-its own (`step_contender.py`), whose peak memory counts; they take turns, and medians are over all
-steps but each process's first. The peers:
+Random models, PiSSA of rank 32, batch 1, float32 arithmetic but in the row of bf16 products
+(`--precision bf16`; sums and all else in float32). Every contender runs in a process of its own
+(`step_contender.py`), whose peak memory counts; they take turns, and medians are over all steps but
+each process's first. The peers:
 
 - RWKV-7: `rwkv7-hf` with HF peft's `pissa_niter_4`, on the very same weights, which
   `eyas export --to hf` writes.
 - RWKV-6: no package trains it on a CPU; here it is the papers' loop in PyTorch with dense logits.
 
-The limit is the product of two float32 matrices of 2048 x 2048, by PyTorch's own choice of library,
-timed in eyas's process before and
-after its steps. The share of it is what a step's matrix products would take at that speed, over
-what the step takes; the operator and all elementwise work are not in it.
+The limit is the product of two float32 matrices of 2048 x 2048 by the faster library, timed in
+eyas's process before and after its steps. The share of it is what a step's matrix products would
+take at that speed, over what the step takes; the operator and all elementwise work are not in it.
 
 Targets, of the float32 base: 6 times the tokens/s at a fifth of the memory and 0.85 of the limit
 at 0.1B; 25 times the tokens/s of the small model. --short: the small model only.
