@@ -272,7 +272,7 @@ def test_a_held_out_loss_that_a_stop_left_out_comes_with_the_resume(tmp_path, st
 def _command(folder: Path, out: str) -> list[str]:
     a_run(folder, out)  # makes model and data
     program = "from eyas.cli import main; raise SystemExit(main())"
-    options = "--rank 4 --lr 1e-3 --steps 150 --save-every 5 --ctx 32 --micro-batch 4 --out"
+    options = "--rank 4 --lr 1e-3 --steps 80 --save-every 5 --ctx 32 --micro-batch 4 --out"
     paths = [str(folder / "m.pth"), str(folder / "data.jsonl")]
     return [sys.executable, "-c", program, "train", *paths, *options.split(), str(folder / out)]
 
