@@ -81,6 +81,15 @@ def test_dry_run_writes_nothing(eyas, folder: Path) -> None:
     assert sorted(os.listdir(folder)) == before
 
 
+@pytest.mark.parametrize("able", [True, False])
+def test_bf16_on_a_cpu_says_where_it_makes_no_difference(eyas, able, monkeypatch) -> None:
+    monkeypatch.setattr("eyas.run.prepared.multiplies_bfloat16", lambda: able)
+    typed = ("--precision", "bf16", "--accelerator", "cpu", "--dry-run")
+    code, out, _ = eyas("train", "m.pth", "d.jsonl", *QUICK, *typed)
+    assert code == 0
+    assert ("this processor has no units for it" in out) == (not able)
+
+
 def test_a_settings_file_with_options_over_it(eyas) -> None:
     settings = {
         "model": "m.pth",

@@ -144,8 +144,8 @@ def prepare(run: Run, ranks: Ranks = _ALONE) -> Prepared:
         chunked_state = run.method.name == "state" and run.loop.chunk is not None
         check_deepspeed(run.engine, run.optim, run.frozen, precision, chunked_state)
     run = dataclasses.replace(run, model=local_model(run.model))
-    model = load(run.model, wkv.fastest(device), torch.float32)
-    set_precision(model, precision, device)
+    model = load(run.model, wkv.fastest(device))
+    _set_precision(model, precision, device)
     base = fingerprint(model.state_dict())
     base_parameters = sum(p.numel() for p in model.parameters())
     stored = model.head.dense_weight().dtype
@@ -279,7 +279,7 @@ def _precision(run: Run, device: torch.device) -> Precision:
     return run.precision
 
 
-def set_precision(model: Model, precision: Precision, device: torch.device) -> None:
+def _set_precision(model: Model, precision: Precision, device: torch.device) -> None:
     """The type of activations and of products. On a CPU bf16 is for the products alone, and for
     them where the processor is made for it: the rest would be slower in it, not faster.
     """
