@@ -48,7 +48,7 @@ class Machine:
 
 # Fitted by benchmarks/memory.py --fit to eleven peaks on a CPU; of GPUs none has confirmed it.
 MACHINES = {
-    "cpu": Machine(process=540 * 2**20, apart=1.3, block=3.75),
+    "cpu": Machine(process=540 * 2**20, apart=1.1, block=0.0),
     "cuda": Machine(process=600 * 2**20, apart=1.05, block=1.0),
 }
 
