@@ -8,7 +8,7 @@ Random models, PiSSA of rank 32, batch 1, float32 arithmetic but in the row of b
 each process's first. The peers:
 
 - RWKV-7: `rwkv7-hf` with HF peft's `pissa_niter_4`, on the very same weights, which
-  `eyas export --to hf` writes.
+  `eyas export --to hf` writes; in float32, which the ratios are to, and in bf16 by autocast.
 - RWKV-6: no package trains it on a CPU; here it is the papers' loop in PyTorch with dense logits.
 
 The limit is the product of two float32 matrices of 2048 x 2048 by the faster library, timed in
@@ -39,7 +39,10 @@ SHAPES = {
     "x070 0.1B": Shape("x070", 12, 768, 12, 3072, 65536, {"w": 64, "a": 64, "v": 32, "g": 128}),
     "x060 0.1B": Shape("x060", 12, 768, 12, 2688, 65536, {"mix": 32, "decay": 64}),
 }
-PEERS = {"x070": "rwkv7-hf + peft", "x060": "loop in PyTorch"}
+PEERS = {
+    "x070": ["rwkv7-hf + peft", "rwkv7-hf + peft, bf16 autocast"],
+    "x060": ["loop in PyTorch"],
+}
 OURS: dict[str, dict[str, dict[str, object]]] = {
     "eyas, fp32 base": {"frozen": {"storage": "fp32"}},
     "eyas, bf16 base": {"frozen": {"storage": "bf16"}},
@@ -55,7 +58,7 @@ OURS: dict[str, dict[str, dict[str, object]]] = {
 
 def contest(name: str, ctx: int, rounds: int, steps: int, threads: int) -> list[dict[str, object]]:
     shape = SHAPES[name]
-    peer = PEERS[shape.version]
+    peers = PEERS[shape.version]
     few = max(1, steps // 4)
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
@@ -67,8 +70,8 @@ def contest(name: str, ctx: int, rounds: int, steps: int, threads: int) -> list[
             subprocess.run([*command, "--dtype", "fp32", "--out", folder / "hf"], check=True)
         runs: dict[str, list[dict[str, float]]] = {}
         for _ in range(rounds):
-            for who in (peer, *OURS):
-                count = few if who == peer else steps
+            for who in (*peers, *OURS):
+                count = few if who in peers else steps
                 runs.setdefault(who, []).append(one(folder, who, ctx, count, threads))
     rows: list[dict[str, object]] = []
     for who, found in runs.items():

@@ -11,6 +11,7 @@ import resource
 import sys
 import time
 from collections.abc import Callable, Iterable
+from functools import partial
 from pathlib import Path
 from statistics import median
 
@@ -70,7 +71,7 @@ def gemm_flops(size: int = 2048) -> float:
     return 2 * size**3 / median(taken[1:])
 
 
-def hf_peft(folder: Path, ctx: int, steps: int) -> dict:
+def hf_peft(folder: Path, ctx: int, steps: int, bf16: bool = False) -> dict:
     from peft import LoraConfig, get_peft_model
     from rwkv7_hf import RWKV7ForCausalLM
 
@@ -82,7 +83,8 @@ def hf_peft(folder: Path, ctx: int, steps: int) -> dict:
     tokens = torch.randint(1, base.config.vocab_size, (1, ctx))
 
     def loss() -> Tensor:
-        found: Tensor = model(input_ids=tokens, labels=tokens, use_cache=False).loss
+        with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
+            found: Tensor = model(input_ids=tokens, labels=tokens, use_cache=False).loss
         return found
 
     return trained(loss, model.parameters(), steps)
@@ -116,7 +118,11 @@ def trained(loss: Callable[[], Tensor], parameters: Iterable[nn.Parameter], step
     return {"seconds": seconds[1:], "peak_mib": peak / 2**20}
 
 
-PEERS = {"rwkv7-hf + peft": hf_peft, "loop in PyTorch": loop_in_pytorch}
+PEERS = {
+    "rwkv7-hf + peft": hf_peft,
+    "rwkv7-hf + peft, bf16 autocast": partial(hf_peft, bf16=True),
+    "loop in PyTorch": loop_in_pytorch,
+}
 
 
 def main() -> None:

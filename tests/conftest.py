@@ -10,8 +10,8 @@ from jaxtyping import install_import_hook
 # Where functions are annotated with shapes. Checks cost too much for what is called a thousand
 # times a file.
 CHECKED = (
-    *("adapters", "data", "evaluation", "fused", "generation"),
-    *("models", "quant", "serving", "training", "wkv"),
+    *("adapters", "data", "evaluation", "fused", "generation", "merging"),
+    *("models", "native", "quant", "serving", "training", "wkv"),
 )
 
 install_import_hook([f"eyas.{package}" for package in CHECKED], "checking.checked")

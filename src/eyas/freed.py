@@ -20,40 +20,36 @@ _NEVER, _LARGEST = -1, 2**30
 
 
 def keeping(device: torch.device) -> Callable[[], None]:
-    """From here on what is freed stays with the process: a training step frees and takes the same
-    again, and to get every page anew costs it 15 % of its time.
+    """From here on what is freed stays with the process, as a training step frees and takes the
+    same again, and to get every page anew costs it time.
 
     Gives a function to call behind each step. Where that one has taken more than any before it
     gives back what is free, so that the next one begins with a heap in order.
     """
-    trim, mallopt = _of_glibc("malloc_trim"), _of_glibc("mallopt")
-    if trim is None or mallopt is None or device.type != "cpu":
-        return lambda: None
-    mallopt(_TRIM_THRESHOLD, _NEVER)
-    mallopt(_MMAP_THRESHOLD, _LARGEST)
-    highest = _peak()
-
-    def behind_step() -> None:
-        nonlocal highest
-        if _peak() > highest + _GROWN:
-            trim(0)
-            highest = _peak()
-
-    return behind_step
+    mallopt = _of_glibc("mallopt")
+    if mallopt is not None and device.type == "cpu":
+        mallopt(_TRIM_THRESHOLD, _NEVER)
+        mallopt(_MMAP_THRESHOLD, _LARGEST)
+    return _trimming(device, _peak)
 
 
 def freeing(device: torch.device) -> Callable[[], None]:
     """A function that gives back what is free each time that the process has grown by 128 MiB."""
+    return _trimming(device, _resident)
+
+
+def _trimming(device: torch.device, taken: Callable[[], int]) -> Callable[[], None]:
+    """A function that does so where `taken` has grown by 128 MiB since it last did."""
     trim = _of_glibc("malloc_trim")
     if trim is None or device.type != "cpu":
         return lambda: None
-    least = _resident()
+    before = taken()
 
     def give_back() -> None:
-        nonlocal least
-        if _resident() > least + _GROWN:
+        nonlocal before
+        if taken() > before + _GROWN:
             trim(0)
-            least = _resident()
+            before = taken()
 
     return give_back
 

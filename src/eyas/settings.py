@@ -54,7 +54,7 @@ class Run:
         str | None, "world, bytes, world-bytes, or a vocabulary file; default: by the model"
     ] = None
     precision: Annotated[
-        Precision, "of activations, on a CPU of products; auto: fp32 on a CPU, bf16 on a GPU"
+        Precision, "of activations, on a CPU bf16 of products; auto: fp32 on a CPU, bf16 on a GPU"
     ] = "auto"
     seed: Annotated[int, "of adapter, data order and dropout"] = 0
     adapter: Annotated[

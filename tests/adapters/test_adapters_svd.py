@@ -116,9 +116,9 @@ def test_holds_for_odd_matrices(name, turned):
         assert_close(S, exact[:rank])
     U, S, V = principal_part(weight.float(), 24, None, seeded())
     assert_close(S, exact[:24])
-    # As much of V as belongs to a singular value.
+    # As much of V as belongs to a singular value, but for roundings of the largest one.
     lost = (U * S) @ V.mT @ V - U * S
-    assert lost.abs().max() <= 5e-5 * max(1.0, exact[0])
+    assert lost.abs().max() <= 1e-6 * max(1.0, exact[0])
 
 
 @pytest.mark.parametrize("scale", [1e-30, 1e20])

@@ -271,9 +271,11 @@ def test_as_lora_is_the_same_model(own_adapter, version, tmp_path):
     model, _ = own_adapter(base, PiSSA(rank=4), parts=("time", "ln"))
     convert(tmp_path / "own.safetensors", tmp_path / "a.safetensors", lora=True)
     merge(base, load_adapter(tmp_path / "a.safetensors"), tmp_path / "out.pth")
+    merged = load(tmp_path / "out.pth")
+    model.dtype = merged.dtype = torch.float64  # so that the weights alone are compared
     with torch.no_grad():
-        expected, found = model(TOKENS)[0], load(tmp_path / "out.pth")(TOKENS)[0]
-    assert (found - expected).abs().max() / expected.std() <= 2 * LOGITS  # the weights of both
+        expected, found = model(TOKENS)[0], merged(TOKENS)[0]
+    assert (found - expected).abs().max() / expected.std() <= LOGITS / 10
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ import pytest
 import torch
 from methods import attached
 from torch import Tensor
-from weights import SHAPES, write_model
+from weights import SHAPES, random_weights, write_model
 
 from eyas.adapters import Full, LoRA, Method, MiSS, PiSSA
 from eyas.data import Batch
@@ -33,19 +33,27 @@ def apart(found: dict[str, Tensor], exact: dict[str, Tensor]) -> float:
     return float((difference / sum(g.double().square().sum() for g in exact.values())).sqrt())
 
 
+def calm_model(path: Path, version: str) -> Path:
+    """One that enlarges roundings less than random weights do: smaller low-rank products."""
+    low_rank = ("_w2", ".w2", ".a2", ".v2")
+    weights = random_weights(SHAPES[version])
+    torch.save({n: 0.1 * t if n.endswith(low_rank) else t for n, t in weights.items()}, path)
+    return path
+
+
 @pytest.mark.parametrize("method", [PiSSA(rank=4), LoRA(rank=4), MiSS(rank=4), Full()])
 @pytest.mark.parametrize("version", SHAPES)
 def test_gradients_are_nearer_to_float32s_than_where_all_is_rounded(
     version: str, method: Method, tmp_path: Path
 ) -> None:
-    model = attached(write_model(tmp_path / "m.pth", version), method)
+    model = attached(calm_model(tmp_path / "m.pth", version), method)
     exact = gradients(model)
     model.dtype = torch.bfloat16
     rounded = apart(gradients(model), exact)
     model.dtype, model.products = torch.float32, torch.bfloat16
     found = gradients(model)
     assert all(grad.dtype == torch.float32 for grad in found.values())
-    assert 1e-5 < apart(found, exact) < rounded
+    assert 1e-5 < apart(found, exact) < min(0.15 if version == "x060" else 0.03, rounded)
     again = gradients(model, recompute=True)
     assert all(torch.equal(again[name], found[name]) for name in found)
 
@@ -77,6 +85,13 @@ def test_products_have_their_type_inside_alone() -> None:
         assert (x @ x.mT).dtype == torch.bfloat16
     with products_in(None):
         assert product_type(x) == torch.float32
+
+
+def test_float32_products_are_exact_whichever_library_is_chosen(tmp_path: Path) -> None:
+    load(write_model(tmp_path / "m.pth"))  # chooses it
+    x, weight = torch.randn(512, 768), torch.randn(768, 768)
+    exact = x.double() @ weight.double().mT
+    assert (x @ weight.mT - exact).norm() / exact.norm() < 1e-6
 
 
 def test_a_library_that_rounds_is_not_chosen(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -67,7 +67,8 @@ def load(
     path: of a file, or the name of a released model, which is downloaded the first time.
 
     Weights stay as they are stored and mapped into memory; `dtype` is that of the activations.
-    backend: of the operators, by default the fastest.
+    backend: of the operators, by default the fastest. The first call chooses for the process by
+    which library float32 matrices are multiplied on a CPU (`products.choose_library`).
 
     Raises:
         UserError: not a checkpoint, a version that is not supported, or tensors that are

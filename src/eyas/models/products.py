@@ -4,9 +4,9 @@ Processors with units for bfloat16 (AVX512-BF16, AMX) multiply it at twice the s
 more, with sums in float32. `products_in` asks for that alone: what is between the products stays
 as it is. It is PyTorch's autocast, so that the parts that are computed again follow it too.
 
-On AMD's processors with AVX-512 oneDNN does it 10 to 40 % faster than MKL (benchmarks/products.py).
-PyTorch asks it where float32 products may be rounded to bfloat16, which oneDNN does not do on
-these: it has no faster way there than float32 itself.
+On AMD's processors with AVX-512 oneDNN multiplies float32 faster than MKL at most sizes of a step
+(benchmarks/products.py). PyTorch asks it where float32 products may be rounded to bfloat16, which
+oneDNN does not do on these: it has no faster way there than float32 itself.
 """
 
 import functools

@@ -44,12 +44,8 @@ def batch_loss(
             batch.tokens, state, recompute_activations=recompute, starts=batch.starts
         )
     head = model.head  # the parameter, or what a quantized head stands for
-    weight = (
-        head.weight
-        if isinstance(head, Linear)
-        else head.dense_weight(model.products or hidden.dtype)
-    )
     hidden = hidden.to(model.products or hidden.dtype)
+    weight = head.weight if isinstance(head, Linear) else head.dense_weight(hidden.dtype)
     return cross_entropy(hidden, weight, batch.targets, logit_l2), state
 
 
