@@ -1,5 +1,7 @@
 """`eyas inspect MODEL --fit`, and what a run says that needs more memory than there is."""
 
+import re
+
 import pytest
 import torch
 
@@ -50,7 +52,7 @@ def test_what_makes_no_sense_is_one_line(eyas, typed: tuple[str, ...], said: str
 @pytest.mark.parametrize(
     ("micro_batch", "said"),
     [
-        (32, "--micro-batch 1 --accumulate 32: 0.5 GiB, does not fit"),
+        (32, r"--micro-batch 1 --accumulate 32: 0\.\d GiB, does not fit"),
         (1, "no setting changes that: it takes more memory, or a smaller model"),
     ],
 )
@@ -61,4 +63,4 @@ def test_too_little_memory_is_told_with_what_to_change(
     code, out, _ = eyas(*TRAIN, "--micro-batch", str(micro_batch), *more)
     assert code == 0
     assert "0.2 GiB are free here: this will probably run out of memory" in out
-    assert said in " ".join(out.split())
+    assert re.search(said, " ".join(out.split()))
